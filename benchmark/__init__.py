@@ -1,0 +1,1 @@
+"""The harness: grid, runner, scores, command line."""

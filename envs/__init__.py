@@ -1,0 +1,1 @@
+"""What is posed: tasks, physics, data. Imports nothing else of the project."""

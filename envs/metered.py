@@ -1,0 +1,83 @@
+"""The environment a method gets: no reward, and steps that count against a budget."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+
+from envs.physics import BatchEnv
+
+Floats = NDArray[np.float32]
+
+
+class BudgetExceeded(RuntimeError):
+    """A method asked for more environment steps than it was given."""
+
+
+@dataclass
+class Meter:
+    """Counts environment steps over all environments of one run.
+
+    Args:
+        budget: steps allowed in all.
+        used: steps taken so far.
+    """
+
+    budget: int
+    used: int = 0
+
+    def charge(self, steps: int) -> None:
+        """Takes ``steps`` off the budget.
+
+        Raises:
+            BudgetExceeded: nothing is charged and no step is taken.
+        """
+        if self.used + steps > self.budget:
+            raise BudgetExceeded(
+                f"{steps} more environment steps after {self.used} exceed the budget of {self.budget}: "
+                f"read problem.step_budget and stop in time"
+            )
+        self.used += steps
+
+
+class MeteredEnv:
+    """``n`` environments in lockstep. Episodes all last ``horizon`` steps, then all start afresh.
+
+    Args:
+        env: the physics.
+        meter: shared by all environments of the run.
+        rng: source of start states.
+    """
+
+    def __init__(self, env: BatchEnv, meter: Meter, rng: np.random.Generator) -> None:
+        self._env, self._meter, self._rng = env, meter, rng
+        self.n: int = env.n
+        self.horizon: int = env.horizon
+        self.observation_space: Box = env.observation_space
+        self.action_space: Box = env.action_space
+        self._t = env.horizon  # step() before reset() is refused
+
+    def reset(self) -> Floats:
+        """Starts all episodes; float32 ``[n, O]``."""
+        self._t = 0
+        return self._env.reset(self._rng)
+
+    def step(self, acts: Floats) -> tuple[Floats, bool]:
+        """One step of each environment.
+
+        Args:
+            acts: float ``[n, A]``, clipped into the action space.
+
+        Returns:
+            observations float32 ``[n, O]`` and whether all episodes ended with this step: call :meth:`reset` then.
+
+        Raises:
+            BudgetExceeded: the run's step budget does not hold ``n`` more steps.
+            RuntimeError: the episode is over.
+        """
+        if self._t >= self.horizon:
+            raise RuntimeError(f"the episode of {self.horizon} steps is over: call reset() first")
+        self._meter.charge(self.n)
+        self._t += 1
+        return self._env.step(acts), self._t == self.horizon

@@ -1,0 +1,1 @@
+"""What a method is, and the diffusion method. Imports envs only."""

@@ -1,0 +1,176 @@
+"""What a method is, and what it must return."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file, save_file
+
+from envs.problem import Floats, Problem, Trajectories
+
+RewardKind = Literal["raw", "shaped", "trajectory", "none"]
+
+
+class Config(BaseModel):
+    """Base of a method's settings: frozen, unknown keys refused. The only home of a method's defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Part(torch.nn.Module):
+    """A network that can be saved and rebuilt: its constructor takes plain JSON values only.
+
+    A subclass passes them on by keyword, ``super().__init__(width=width)``. Weights and buffers go to safetensors,
+    the values to JSON; nothing is pickled, and loading creates only classes that are defined as parts.
+    """
+
+    known: ClassVar[dict[str, type["Part"]]] = {}
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__()
+        self.arguments = json.loads(json.dumps(arguments))
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        Part.known[f"{cls.__module__}:{cls.__qualname__}"] = cls
+
+    def save(self, path: Path) -> None:
+        """Writes ``path.json`` and ``path.safetensors``."""
+        kind = f"{type(self).__module__}:{type(self).__qualname__}"
+        path.with_suffix(".json").write_text(json.dumps({"part": kind, "arguments": self.arguments}))
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, path.with_suffix(".safetensors"))
+
+    @staticmethod
+    def load(path: Path) -> "Part":
+        """Rebuilds what :meth:`save` wrote.
+
+        Raises:
+            ValueError: the file names no known part.
+        """
+        described = json.loads(path.with_suffix(".json").read_text())
+        if described["part"] not in Part.known:
+            raise ValueError(f"{path}: part {described['part']!r} is unknown; import the method that defines it first")
+        part = Part.known[described["part"]](**described["arguments"])
+        part.load_state_dict(load_file(path.with_suffix(".safetensors")))
+        return part.eval()
+
+
+class PolicyPart(Part):
+    """A policy of networks: ``forward(obs [n, O], rng) -> acts [n, A]`` on NumPy float32 arrays."""
+
+    def begin(self, n: int) -> None:
+        """A new batch of ``n`` episodes starts; policies without memory need nothing."""
+
+
+class RewardPart(Part):
+    """A reward per step: ``forward(obs [.., O], acts [.., A], next_obs [.., O]) -> [..]`` on tensors."""
+
+
+class TrajectoryRewardPart(Part):
+    """A reward of whole windows: ``forward(obs [n, H+1, O], acts [n, H, A]) -> [n]`` on tensors; H is :attr:`length`."""
+
+    length: int
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What a method hands back. Everything in it can be saved; the harness scores it.
+
+    Args:
+        policy: the imitation, called on NumPy arrays.
+        reward: the learnt reward, per step or per window; None if the method learns none.
+        reward_kind: ``raw`` (the reward itself), ``shaped`` (contains a potential or discriminator logit),
+            ``trajectory`` (of windows), ``none``.
+        curve: rows of {name: number}; each row holds ``env_steps`` or ``gradient_steps``.
+        gradient_steps: parameter updates made in all.
+    """
+
+    policy: PolicyPart
+    reward: RewardPart | TrajectoryRewardPart | None
+    reward_kind: RewardKind
+    curve: list[dict[str, float]] = field(default_factory=list)
+    gradient_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.reward is None) != (self.reward_kind == "none"):
+            raise ValueError(f"reward_kind {self.reward_kind!r} does not fit reward {self.reward!r}: 'none' means None")
+
+    @torch.no_grad()
+    def step_rewards(self, obs: Floats, acts: Floats, next_obs: Floats) -> Floats:
+        """Learnt reward of each transition, float32 ``[n]``.
+
+        Raises:
+            TypeError: the reward is one of windows, or there is none.
+        """
+        if not isinstance(self.reward, RewardPart):
+            raise TypeError(f"a reward of kind {self.reward_kind!r} has no value per step")
+        tensors = [torch.as_tensor(x) for x in (obs, acts, next_obs)]
+        return np.concatenate(
+            [self.reward(*chunk).numpy() for chunk in zip(*(t.split(65536) for t in tensors), strict=True)]
+        ).astype(np.float32)
+
+    @torch.no_grad()
+    def returns(self, trajectories: Trajectories) -> Floats:
+        """Learnt undiscounted return of each episode, float32 ``[N]``; windows are summed without overlap.
+
+        Raises:
+            TypeError: no reward was learnt.
+        """
+        n = len(trajectories)
+        if isinstance(self.reward, TrajectoryRewardPart):
+            pieces = trajectories.windows(self.reward.length, self.reward.length)
+            values = [
+                self.reward(torch.as_tensor(pieces.obs[i : i + 4096]), torch.as_tensor(pieces.acts[i : i + 4096]))
+                for i in range(0, len(pieces), 4096)
+            ]
+            return torch.cat(values).numpy().reshape(-1, n).sum(0).astype(np.float32)
+        return self.step_rewards(*trajectories.transitions()).reshape(n, -1).sum(1)
+
+    def save(self, folder: Path) -> None:
+        """Writes policy, reward and curve into an existing folder."""
+        self.policy.save(folder / "policy")
+        if self.reward is not None:
+            self.reward.save(folder / "reward")
+        rest = {"reward_kind": self.reward_kind, "curve": self.curve, "gradient_steps": self.gradient_steps}
+        (folder / "learned.json").write_text(json.dumps(rest))
+
+    @staticmethod
+    def load(folder: Path) -> "Learned":
+        """Reads what :meth:`save` wrote."""
+        rest = json.loads((folder / "learned.json").read_text())
+        reward = None if rest["reward_kind"] == "none" else Part.load(folder / "reward")
+        return Learned(Part.load(folder / "policy"), reward, **rest)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as the harness finds it: a module-level ``METHOD``, or several in ``METHODS``.
+
+    Args:
+        name: as typed on the command line.
+        title: as printed in tables.
+        source: citation.
+        fit: ``(problem, config, rng) -> Learned``; draws all randomness from ``rng``.
+        config: class of the settings, defaults included.
+        tuned: task name to settings that differ there.
+        smoke: settings for a toy run of seconds.
+        recovers_reward: whether it learns a reward.
+        control: whether it is a yardstick, not a contestant; only controls get :class:`envs.problem.Privileged`.
+        unsupported: ``problem -> reason`` for problems it cannot take, else None.
+    """
+
+    name: str
+    title: str
+    source: str
+    fit: Callable[[Problem, Any, np.random.Generator], Learned]
+    config: type[Config] = Config
+    tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+    recovers_reward: bool = True
+    control: bool = False
+    unsupported: Callable[[Problem], str | None] = lambda problem: None

@@ -1,0 +1,65 @@
+"""Policies that several methods share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from envs.problem import Floats
+from methods.base import PolicyPart
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """A plain multilayer perceptron; no activation after the last layer."""
+    sizes = [inputs, *hidden]
+    layers: list[nn.Module] = []
+    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(a, b), activation()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
+
+
+class MLPPolicy(PolicyPart):
+    """A deterministic policy: normalise, perceptron, squash into the action limits.
+
+    Args:
+        obs: width of the observation.
+        low, high: action limits.
+        hidden: widths of the hidden layers.
+        activation: ``relu`` or ``tanh``.
+        squash: ``tanh`` (scaled to the limits) or ``clip``.
+    """
+
+    def __init__(
+        self,
+        obs: int,
+        low: Sequence[float],
+        high: Sequence[float],
+        hidden: Sequence[int] = (256, 256),
+        activation: str = "relu",
+        squash: str = "tanh",
+    ) -> None:
+        super().__init__(
+            obs=obs, low=list(low), high=list(high), hidden=list(hidden), activation=activation, squash=squash
+        )
+        self.squash = squash
+        self.net = mlp(obs, hidden, len(low), {"relu": nn.ReLU, "tanh": nn.Tanh}[activation])
+        for name, value in (("mean", torch.zeros(obs)), ("std", torch.ones(obs))):
+            self.register_buffer(name, value)
+        self.register_buffer("low", torch.tensor(list(low), dtype=torch.float32), persistent=False)
+        self.register_buffer("high", torch.tensor(list(high), dtype=torch.float32), persistent=False)
+
+    def normalise(self, obs: torch.Tensor) -> torch.Tensor:
+        """Observations as the network reads them, limited to ten standard deviations."""
+        return ((obs - self.mean) / self.std).clamp(-10, 10)
+
+    def actions(self, obs: torch.Tensor) -> torch.Tensor:
+        """Differentiable: tensors ``[n, O]`` to ``[n, A]`` within the limits."""
+        raw = self.net(self.normalise(obs))
+        if self.squash == "clip":
+            return raw.clamp(self.low, self.high)
+        return self.low + (raw.tanh() + 1) / 2 * (self.high - self.low)
+
+    @torch.no_grad()
+    def forward(self, obs: Floats, rng: np.random.Generator) -> Floats:
+        return self.actions(torch.as_tensor(obs, device=self.mean.device)).cpu().numpy()

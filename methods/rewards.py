@@ -1,0 +1,55 @@
+"""Reward networks, shared by the diffusion method and the baselines."""
+
+from collections.abc import Sequence
+
+import torch
+
+from methods.base import RewardPart
+from methods.policies import mlp
+
+
+class StepReward(RewardPart):
+    """An additive reward: a perceptron on what one step shows.
+
+    Args:
+        obs, acts: widths of observation and action.
+        hidden: widths of the hidden layers.
+        inputs: any of ``obs``, ``acts``, ``next_obs``: what it reads.
+        columns: the observation columns it reads; None for all.
+    """
+
+    def __init__(
+        self,
+        obs: int,
+        acts: int,
+        hidden: Sequence[int] = (64, 64),
+        inputs: Sequence[str] = ("obs",),
+        columns: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(
+            obs=obs,
+            acts=acts,
+            hidden=list(hidden),
+            inputs=list(inputs),
+            columns=None if columns is None else list(columns),
+        )
+        if unknown := set(inputs) - {"obs", "acts", "next_obs"}:
+            raise ValueError(f"reward inputs {sorted(unknown)} are unknown: choose from obs, acts, next_obs")
+        self.inputs = list(inputs)
+        self.columns = list(range(obs)) if columns is None else list(columns)
+        widths = {"obs": len(self.columns), "next_obs": len(self.columns), "acts": acts}
+        self.net = mlp(sum(widths[name] for name in inputs), hidden, 1)
+        self.register_buffer("mean", torch.zeros(obs))
+        self.register_buffer("std", torch.ones(obs))
+
+    def features(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+        """What the perceptron reads, observations normalised: ``[.., F]``."""
+        given = {
+            "obs": ((obs - self.mean) / self.std)[..., self.columns],
+            "acts": acts,
+            "next_obs": ((next_obs - self.mean) / self.std)[..., self.columns],
+        }
+        return torch.cat([given[name] for name in self.inputs], -1)
+
+    def forward(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+        return self.net(self.features(obs, acts, next_obs)).squeeze(-1)

@@ -1,0 +1,1 @@
+"""Records into tables and figures. Imports results only; never runs a method."""
