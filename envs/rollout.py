@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.physics import BatchEnv
-from envs.problem import Floats, Policy, Trajectories
+from envs.problem import Policy, Trajectories
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class RewardPart(Part):
 
 
 class TrajectoryRewardPart(Part):
-    """A reward of whole windows: ``forward(obs [n, H+1, O], acts [n, H, A]) -> [n]`` on tensors; H is :attr:`length`."""
+    """A reward of windows of :attr:`length` steps: ``forward(obs [n, length+1, O], acts [n, length, A]) -> [n]``."""
 
     length: int
 

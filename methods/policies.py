@@ -1,6 +1,7 @@
 """Policies that several methods share."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: type[nn.Mo
     """A plain multilayer perceptron; no activation after the last layer."""
     sizes = [inputs, *hidden]
     layers: list[nn.Module] = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), activation()]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
@@ -29,6 +30,11 @@ class MLPPolicy(PolicyPart):
         activation: ``relu`` or ``tanh``.
         squash: ``tanh`` (scaled to the limits) or ``clip``.
     """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
 
     def __init__(
         self,

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from methods.base import RewardPart
+from methods.base import RewardPart, TrajectoryRewardPart
 from methods.policies import mlp
+from methods.windows import Codec
 
 
 class StepReward(RewardPart):
@@ -17,6 +18,9 @@ class StepReward(RewardPart):
         inputs: any of ``obs``, ``acts``, ``next_obs``: what it reads.
         columns: the observation columns it reads; None for all.
     """
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(
         self,
@@ -53,3 +57,26 @@ class StepReward(RewardPart):
 
     def forward(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
         return self.net(self.features(obs, acts, next_obs)).squeeze(-1)
+
+
+class WindowReward(TrajectoryRewardPart):
+    """The thesis' reward: a perceptron on the flattened, normalised window.
+
+    Args:
+        obs, acts: widths of observation and action.
+        tokens, skip: shape of the window (:class:`methods.windows.Codec`).
+        hidden: widths of the hidden layers.
+    """
+
+    def __init__(self, obs: int, acts: int, tokens: int, skip: int, hidden: Sequence[int]) -> None:
+        super().__init__(obs=obs, acts=acts, tokens=tokens, skip=skip, hidden=list(hidden))
+        self.codec = Codec(obs, acts, tokens, skip)
+        self.length = self.codec.length
+        self.net = mlp(tokens * self.codec.features, hidden, 1)
+
+    def on_windows(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalised windows ``[n, H, D]`` to ``[n]``: what guides the reverse process."""
+        return self.net(x.flatten(1)).squeeze(-1)
+
+    def forward(self, obs: torch.Tensor, acts: torch.Tensor) -> torch.Tensor:
+        return self.on_windows(self.codec.encode(obs, acts))

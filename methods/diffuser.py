@@ -1,0 +1,152 @@
+"""The diffusion model of windows: schedule, network, and the reverse process, guided or not."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Part
+from methods.windows import Codec
+
+Guide = Callable[[Tensor], Tensor]  # normalised windows [n, H, D] -> reward of each [n]
+
+
+def cosine_alpha_bars(steps: int) -> Tensor:
+    """Cumulative signal share of the cosine schedule.
+
+    Args:
+        steps: diffusion steps T, >= 1.
+
+    Returns:
+        float32 ``[T]``, falling; Nichol & Dhariwal 2021, eq. 17 with betas limited to 0.999.
+    """
+    t = torch.linspace(0, steps, steps + 1, dtype=torch.float64)
+    bars = torch.cos((t / steps + 0.008) / 1.008 * math.pi / 2) ** 2
+    betas = (1 - bars[1:] / bars[:-1]).clamp(max=0.999)
+    return torch.cumprod(1 - betas, 0).float()
+
+
+class ResidualMLP(nn.Module):
+    """Denoiser on the flattened window: residual blocks, each told the diffusion step by an embedding."""
+
+    def __init__(self, size: int, steps: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.inlet = nn.Linear(size, width)
+        self.when = nn.Embedding(steps, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            for _ in range(blocks)
+        )
+        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        when = self.when(t)
+        h = self.inlet(x.flatten(1)) + when
+        for block in self.blocks:
+            h = h + block(h + when)
+        return self.outlet(h).view_as(x)
+
+
+class Diffuser(Part):
+    """Denoising diffusion over windows, predicting the clean window x0 (Ho et al. 2020; Janner et al. 2022).
+
+    The first observation of a window is known and pinned at every diffusion step, in training and in sampling.
+
+    Args:
+        obs, acts: widths of observation and action.
+        tokens: H, tokens per window.
+        skip: environment steps per token.
+        steps: T, diffusion steps.
+        width, blocks: of the denoiser.
+    """
+
+    bars: Tensor
+
+    def __init__(
+        self, obs: int, acts: int, tokens: int, skip: int, steps: int, width: int = 384, blocks: int = 3
+    ) -> None:
+        super().__init__(obs=obs, acts=acts, tokens=tokens, skip=skip, steps=steps, width=width, blocks=blocks)
+        self.steps = steps
+        self.codec = Codec(obs, acts, tokens, skip)
+        self.net = ResidualMLP(tokens * self.codec.features, steps, width, blocks)
+        self.register_buffer("bars", cosine_alpha_bars(steps), persistent=False)
+
+    def noised(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """q(x_t | x_0): sqrt(bar_t) x0 + sqrt(1 - bar_t) noise, before pinning (Ho et al. 2020, eq. 4)."""
+        bar = self.bars[t].view(-1, 1, 1)
+        return bar.sqrt() * x0 + (1 - bar).sqrt() * noise
+
+    def loss(self, x0: Tensor, t: Tensor, noise: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Mean squared error of the predicted clean window, optionally weighted per window ``[n]``."""
+        first = x0[:, 0, : self.codec.obs]
+        error = (self.net(self.codec.pin(self.noised(x0, t, noise), first), t) - x0) ** 2
+        return error.mean() if weight is None else (error.mean((1, 2)) * weight).mean()
+
+    def posterior_mean(self, x0: Tensor, x: Tensor, t: int) -> Tensor:
+        """Mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7); t counts from 0, where it is x_0."""
+        bar = self.bars[t]
+        before = self.bars[t - 1] if t > 0 else torch.ones_like(bar)
+        alpha = bar / before
+        return (before.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - before) * x) / (1 - bar)
+
+    def variance(self, t: int) -> float:
+        """Variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7); 0 at t = 0."""
+        if t == 0:
+            return 0.0
+        bar, before = float(self.bars[t]), float(self.bars[t - 1])
+        return (1 - bar / before) * (1 - before) / (1 - bar)
+
+    def reverse(
+        self,
+        first: Tensor,
+        noise: Tensor,
+        guide: Guide | None = None,
+        scale: float = 1.0,
+        inner: int = 2,
+        stop: int = 0,
+        temperature: float = 1.0,
+        differentiable: int = 0,
+    ) -> Tensor:
+        """Samples windows by the reverse process.
+
+        At each step the guide moves x by ``inner`` steps of ``scale * var_t * grad R(x)``, pinned each time, then the
+        posterior is sampled (Janner et al. 2022, algorithm 1).
+
+        Args:
+            first: ``[n, O]``, normalised first observations.
+            noise: standard normal ``[T + 1, n, H, D]``: the start, then one per step.
+            guide: reward of normalised windows; None samples unguided.
+            scale: step size of the guidance, > 0.
+            inner: guidance steps per diffusion step.
+            stop: no guidance at diffusion steps t < stop.
+            temperature: factor on the noise of every step.
+            differentiable: the last so many diffusion steps keep the graph, so that a loss on the result reaches the
+                guide's parameters; 0 for none, T for the full chain.
+
+        Returns:
+            ``[n, H, D]``, normalised.
+        """
+        x = self.codec.pin(noise[0], first)
+        for k, t in enumerate(reversed(range(self.steps))):
+            keep = t < differentiable
+            if not keep:
+                x = x.detach()
+            variance = self.variance(t)
+            if guide is not None and t >= stop:
+                # at t = 0 the posterior has no variance; the first step's noise level stands in, as in Diffuser
+                push = variance if t else float(1 - self.bars[0])
+                for _ in range(inner):
+                    x = self.codec.pin(x + scale * push * gradient(guide, x, keep), first)
+            with torch.set_grad_enabled(keep):
+                x0 = self.codec.pin(self.net(x, torch.full((len(x),), t, device=x.device)), first)
+                mean = self.posterior_mean(x0, x, t)
+                x = self.codec.pin(mean + temperature * math.sqrt(variance) * noise[k + 1], first)
+        return x
+
+
+def gradient(guide: Guide, x: Tensor, keep: bool) -> Tensor:
+    """Gradient of the summed reward with respect to the windows; ``keep`` makes it differentiable in turn."""
+    with torch.enable_grad():
+        at = x if keep and x.requires_grad else x.detach().requires_grad_()
+        return torch.autograd.grad(guide(at).sum(), at, create_graph=keep)[0]

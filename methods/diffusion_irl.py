@@ -1,0 +1,112 @@
+"""The thesis' method: a reward whose guidance makes a diffusion model's samples match the demonstrations.
+
+S. Oliveira, Inverse RL using Generative Planning Models in Trajectory Space, UCL MSc thesis, 2024. The reward is learnt
+by back-propagating a similarity between samples and demonstrations through the guided reverse process.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from envs.problem import Problem
+from methods.base import Config, Learned, Method
+from methods.planner import Planner, Planning
+from methods.pretraining import BaseModel, base_model
+from methods.rewards import WindowReward
+from methods.similarity import SIMILARITIES
+from methods.windows import WindowSampler, normal_noise
+
+DIVERGED = 10.0  # a loss this many times the first one ends the run
+
+
+class Diverged(RuntimeError):
+    """The loss left the finite or rose tenfold."""
+
+
+class DiffusionIRL(Config):
+    """Settings; ``similarity`` is one of :data:`methods.similarity.SIMILARITIES`.
+
+    ``through`` is how many of the last diffusion steps the loss is propagated through (0 for all); ``compared`` is how
+    many tokens of a window are compared with the demonstrations (0 for all).
+    """
+
+    similarity: str = "mse"
+    base: BaseModel = BaseModel()
+    planning: Planning = Planning()
+    hidden: tuple[int, ...] = (256, 128, 64)
+    learning_rate: float = 2e-3
+    updates: int = 200
+    batch: int = 32
+    through: int = 0
+    compared: int = 0
+
+
+def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Learned:
+    """Learns the reward; the policy plans with the same reward that is scored."""
+    if config.similarity not in SIMILARITIES:
+        raise ValueError(f"similarity {config.similarity!r} is unknown: choose from {', '.join(SIMILARITIES)}")
+    diffuser = base_model(problem, config.base)
+    codec = diffuser.codec
+    torch.manual_seed(int(rng.integers(2**31)))
+    reward = WindowReward(
+        obs=codec.obs, acts=codec.acts, tokens=codec.tokens, skip=codec.skip, hidden=list(config.hidden)
+    )
+    reward.codec.load_state_dict(codec.state_dict())
+    similarity, plan = SIMILARITIES[config.similarity], config.planning
+    optimiser = torch.optim.Adam(reward.net.parameters(), config.learning_rate)
+    demos = WindowSampler(problem.demos, codec.length, rng)
+    through, compared = config.through or diffuser.steps, config.compared or codec.tokens
+    curve: list[dict[str, float]] = []
+    for update in range(config.updates):
+        target = codec.encode(*demos.draw(config.batch))
+        sample = diffuser.reverse(
+            target[:, 0, : codec.obs],
+            normal_noise(config.batch, codec, diffuser.steps + 1, rng),
+            reward.on_windows,
+            plan.scale,
+            plan.inner,
+            plan.stop,
+            plan.temperature,
+            through,
+        )
+        loss = similarity(sample[:, :compared].flatten(1), target[:, :compared].flatten(1))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(torch.nn.utils.clip_grad_norm_(reward.net.parameters(), 1.0))
+        optimiser.step()
+        curve.append({"gradient_steps": update + 1, "loss": loss.item(), "gradient_norm": norm})
+        if not math.isfinite(loss.item()) or loss.item() > DIVERGED * abs(curve[0]["loss"]):
+            raise Diverged(
+                f"loss {loss.item():.3g} at update {update + 1}, {curve[0]['loss']:.3g} at the first: "
+                f"lower learning_rate ({config.learning_rate:g}) or planning.scale ({plan.scale:g})"
+            )
+        problem.progress((update + 1) / config.updates, {"loss": loss.item()})
+    reward.eval()
+    return Learned(Planner.of(diffuser, reward, plan), reward, "trajectory", curve, config.updates)
+
+
+SOURCE = "Oliveira 2024, Inverse RL using Generative Planning Models in Trajectory Space (MSc thesis, UCL)"
+
+
+def _method(similarity: str, label: str) -> Method:
+    class WithSimilarity(DiffusionIRL):
+        similarity: str = similarity
+
+    return Method(
+        name=f"diffusion-irl-{similarity}",
+        title=f"Diffusion-IRL ({label})",
+        source=SOURCE,
+        fit=fit,
+        config=WithSimilarity,
+        smoke={
+            "base": {"tokens": 4, "skip": 1, "steps": 4, "width": 32, "blocks": 1, "updates": 20, "batch": 16},
+            "planning": {"execute": 4},
+            "hidden": (16,),
+            "updates": 2,
+            "batch": 4,
+        },
+    )
+
+
+METHODS = [_method("mse", "MSE"), _method("mmd-gaussian", "MMD, Gaussian"), _method("mmd-matern", "MMD, Matern")]

@@ -1,0 +1,117 @@
+"""Base models: trained once per base data set and settings, kept in the cache or shipped with the project."""
+
+import copy
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from envs.datasets import cache_dir
+from envs.problem import Problem
+from envs.seeding import stream
+from methods.base import Config, Part
+from methods.diffuser import Diffuser
+from methods.windows import WindowSampler
+
+SHIPPED = Path(__file__).parent / "pretrained"
+
+
+class BaseModel(Config):
+    """Settings of a base diffusion model; together with the base data's id they are its identity.
+
+    ``tokens`` x ``skip`` environment steps make a window; ``steps`` are diffusion steps.
+    """
+
+    tokens: int = 32
+    skip: int = 4
+    steps: int = 16
+    width: int = 384
+    blocks: int = 3
+    updates: int = 12_000
+    batch: int = 256
+    learning_rate: float = 1e-3
+    ema: float = 0.999
+    seed: int = 0
+
+
+def key(problem: Problem, config: BaseModel) -> str:
+    """Names a base model by the data it was trained on and its settings."""
+    described = json.dumps([problem.base_id, config.model_dump()], sort_keys=True)
+    return f"{problem.task}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
+
+
+def base_model(problem: Problem, config: BaseModel) -> Diffuser:
+    """The base model for these data and settings: shipped, cached, or trained now under a lock.
+
+    Args:
+        problem: its base trajectories and their id.
+        config: settings.
+
+    Returns:
+        the diffuser, frozen.
+
+    Raises:
+        ValueError: the window does not fit the episodes.
+    """
+    name = key(problem, config)
+    if (SHIPPED / f"{name}.safetensors").exists():
+        return _frozen(Part.load(SHIPPED / name))
+    path = cache_dir() / name
+    with FileLock(f"{path}.lock"):
+        try:
+            return _frozen(Part.load(path))
+        except (OSError, ValueError, KeyError, RuntimeError):  # absent or damaged
+            model = train(problem, config)
+            temporary = path.with_name(f"{name}-{os.getpid()}-tmp")
+            model.save(temporary)
+            for suffix in (".safetensors", ".json"):  # the description last: without it nothing is found
+                os.replace(temporary.with_suffix(suffix), path.with_suffix(suffix))
+            return _frozen(model)
+
+
+def _frozen(model: Part) -> Diffuser:
+    assert isinstance(model, Diffuser)
+    return model.eval().requires_grad_(False)
+
+
+def train(problem: Problem, config: BaseModel) -> Diffuser:
+    """Fits the diffuser to random windows of the base data; weights are averaged over updates (EMA)."""
+    rng = stream("base-model", problem.base_id, config.seed)
+    torch.manual_seed(int(rng.integers(2**31)))
+    o, a = problem.base.obs.shape[-1], problem.base.acts.shape[-1]
+    model = Diffuser(
+        obs=o,
+        acts=a,
+        tokens=config.tokens,
+        skip=config.skip,
+        steps=config.steps,
+        width=config.width,
+        blocks=config.blocks,
+    )
+    sampler = WindowSampler(problem.base, model.codec.length, rng)
+    model.codec.fit(problem.base)
+    averaged = copy.deepcopy(model)
+    optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
+    decay = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda k: 0.5 * (1 + math.cos(math.pi * k / config.updates)) if k > 200 else (k + 1) / 200
+    )
+    for update in range(config.updates):
+        x0 = model.codec.encode(*sampler.draw(config.batch))
+        t = torch.as_tensor(rng.integers(config.steps, size=config.batch))
+        loss = model.loss(x0, t, torch.as_tensor(rng.standard_normal(x0.shape, np.float32)))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        decay.step()
+        keep = min(config.ema, (update + 1) / (update + 10))
+        with torch.no_grad():
+            for old, new in zip(averaged.parameters(), model.parameters(), strict=True):
+                old.lerp_(new, 1 - keep)
+        if update % 500 == 0:
+            problem.progress(0.0, {"base updates": update, "base loss": float(loss.detach())})
+    return averaged

@@ -1,0 +1,113 @@
+"""Windows: how pieces of trajectories become the sequences that the diffusion model works on.
+
+A window is a sequence of tokens; a token holds one observation and the actions of the next ``skip`` environment steps.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from envs.problem import Trajectories
+
+
+class Codec(nn.Module):
+    """Trajectory pieces to normalised windows and back.
+
+    Args:
+        obs, acts: widths of observation and action.
+        tokens: H, tokens per window, >= 1.
+        skip: environment steps per token, >= 1.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, obs: int, acts: int, tokens: int, skip: int) -> None:
+        super().__init__()
+        if tokens < 1 or skip < 1:
+            raise ValueError(f"tokens = {tokens}, skip = {skip}: both must be at least 1")
+        self.obs, self.acts, self.tokens, self.skip = obs, acts, tokens, skip
+        self.features = obs + skip * acts
+        self.register_buffer("mean", torch.zeros(self.features))
+        self.register_buffer("std", torch.ones(self.features))
+
+    @property
+    def length(self) -> int:
+        """Environment steps a window spans, H * skip."""
+        return self.tokens * self.skip
+
+    def fit(self, data: Trajectories) -> None:
+        """Takes mean and standard deviation of every feature from the data."""
+        obs, acts, _ = data.transitions()
+        for buffer, rows in ((self.mean, [obs.mean(0), acts.mean(0)]), (self.std, [obs.std(0), acts.std(0)])):
+            buffer[:] = torch.as_tensor(np.concatenate([rows[0], np.tile(rows[1], self.skip)]))
+        self.std.clamp_(min=1e-3)
+
+    def encode(self, obs: Tensor, acts: Tensor) -> Tensor:
+        """Normalised windows.
+
+        Args:
+            obs: ``[n, >= H*skip, O]``, observations before each step; later ones are ignored.
+            acts: ``[n, H*skip, A]``.
+
+        Returns:
+            ``[n, H, D]`` with D = O + skip * A, observation first.
+        """
+        kept = obs[:, : self.length : self.skip]
+        grouped = acts.reshape(len(acts), self.tokens, self.skip * self.acts)
+        return (torch.cat([kept, grouped], -1) - self.mean) / self.std
+
+    def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows back to units: observations ``[n, H, O]`` and actions ``[n, H*skip, A]``."""
+        raw = x * self.std + self.mean
+        return raw[..., : self.obs], raw[..., self.obs :].reshape(len(x), self.length, self.acts)
+
+    def first(self, obs: Tensor) -> Tensor:
+        """Observations ``[n, O]`` in the windows' units."""
+        return (obs - self.mean[: self.obs]) / self.std[: self.obs]
+
+    def pin(self, x: Tensor, first: Tensor) -> Tensor:
+        """Sets the first observation of each window (in-painting), keeping the gradient of the rest.
+
+        Args:
+            x: ``[n, H, D]``.
+            first: ``[n, O]``, normalised.
+        """
+        head = torch.cat([first, x[:, 0, self.obs :]], -1)
+        return torch.cat([head[:, None], x[:, 1:]], 1)
+
+
+class WindowSampler:
+    """Draws pieces of ``length`` steps that start anywhere, without copying the data first.
+
+    Args:
+        trajectories: where from.
+        length: steps per piece, 1..T.
+        rng: decides the draws.
+
+    Raises:
+        ValueError: ``length`` exceeds the episodes.
+    """
+
+    def __init__(self, trajectories: Trajectories, length: int, rng: np.random.Generator) -> None:
+        if not 1 <= length <= trajectories.steps:
+            raise ValueError(
+                f"a window of {length} steps does not fit episodes of {trajectories.steps}: "
+                f"choose fewer tokens or a smaller skip"
+            )
+        self._obs = torch.tensor(trajectories.obs)
+        self._acts = torch.tensor(trajectories.acts)
+        self._length, self._rng = length, rng
+
+    def draw(self, n: int) -> tuple[Tensor, Tensor]:
+        """``n`` pieces: observations ``[n, length + 1, O]``, actions ``[n, length, A]``."""
+        episode = torch.as_tensor(self._rng.integers(len(self._acts), size=n))[:, None]
+        start = self._rng.integers(self._acts.shape[1] - self._length + 1, size=(n, 1))
+        steps = torch.as_tensor(start) + torch.arange(self._length + 1)
+        return self._obs[episode, steps], self._acts[episode, steps[:, :-1]]
+
+
+def normal_noise(n: int, codec: Codec, count: int, rng: np.random.Generator) -> Tensor:
+    """Standard normal float32 ``[count, n, H, D]`` on the codec's device."""
+    shape = (count, n, codec.tokens, codec.features)
+    return torch.as_tensor(rng.standard_normal(shape, np.float32), device=codec.mean.device)
