@@ -22,6 +22,7 @@ class Metric(BaseModel):
     range: tuple[float, float]
     unit: str
     source: str
+    short: str = ""  # where the label is too long: narrow columns under a heading that says the rest
 
 
 INF = float("inf")
@@ -32,6 +33,7 @@ METRICS: dict[str, Metric] = {
         range=(-INF, INF),
         unit="0 random, 100 demonstrator",
         source="D4RL (Fu et al. 2020), normalised by random and demonstrator on the same starts",
+        short="seen",
     ),
     "score_unseen": Metric(
         label="Score, unseen starts",
@@ -39,6 +41,7 @@ METRICS: dict[str, Metric] = {
         range=(-INF, INF),
         unit="0 random, 100 demonstrator",
         source="the same on starts in regions no demonstration visits",
+        short="unseen",
     ),
     "normalized_score": Metric(
         label="Score",
@@ -67,6 +70,7 @@ METRICS: dict[str, Metric] = {
         range=(-1, 1),
         unit="correlation",
         source="learnt against true return of held-out base episodes, no overlap; Gleave et al. 2021 for the distance",
+        short="ERC",
     ),
     "erc_spearman": Metric(
         label="ERC (Spearman)", better=1, range=(-1, 1), unit="rank correlation", source="as erc_pearson"
@@ -80,6 +84,7 @@ METRICS: dict[str, Metric] = {
         range=(-1, 1),
         unit="correlation",
         source="as erc_pearson, over held-out base and fresh expert episodes in equal numbers",
+        short="ERC mix.",
     ),
     "step_pearson": Metric(
         label="Per-step correlation",
@@ -101,7 +106,9 @@ METRICS: dict[str, Metric] = {
 class Record(BaseModel):
     """One run, as plain data. Written once, never edited.
 
-    ``id`` is the hash of what decides the result: method, task, seed, demonstrations, budget, configuration, code.
+    ``id`` is the hash of what decides the result: method, task, seed, demonstrations, budget, configuration, code, and
+    how it was posed and scored: ``base_seed`` made the base data, ``eval_starts`` limits the evaluation starts of each
+    kind (None: all). ``notes`` say what a metric could not be computed from.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,12 +121,15 @@ class Record(BaseModel):
     seed: int
     demos: int
     step_budget: int
+    base_seed: int = 0
+    eval_starts: int | None = None
     config: dict[str, Any]
     code: str
     control: bool
     suite: str
     status: Status
     reason: str = ""
+    notes: list[str] = Field(default_factory=list)
     reward_kind: str = "none"
     metrics: dict[str, float] = Field(default_factory=dict)
     curve: list[dict[str, float]] = Field(default_factory=list)
@@ -131,7 +141,10 @@ class Record(BaseModel):
     provenance: dict[str, Any] = Field(default_factory=dict)
 
 
-def cell_id(method: str, task: str, seed: int, demos: int, step_budget: int, config: dict[str, Any], code: str) -> str:
-    """16 hex digits that change with anything that changes the result."""
-    parts = [method, task, seed, demos, step_budget, config, code]
+def cell_id(**parts: Any) -> str:
+    """16 hex digits that change with anything that changes the result.
+
+    Args:
+        parts: plain data: method, task, seed, demonstrations, budget, base seed, evaluation starts, config, code.
+    """
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

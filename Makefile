@@ -1,0 +1,41 @@
+# make bench: everything from a fresh clone. Needs Python 3.11+ with venv, git and make.
+SUITE   ?= quick
+WORKERS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+PYTHON  ?= python3
+PY      := .venv/bin/python
+export OMP_NUM_THREADS = 1
+
+.PHONY: help bench smoke test check report clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@echo 'Variables: SUITE=$(SUITE) WORKERS=$(WORKERS) M=method SEEDS=0-2 PYTHON=$(PYTHON)'
+
+# torch first: its CPU build must stand before a dependency asks for another one
+.venv/.stamp: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+bench: .venv/.stamp  ## run SUITE (what is left of it), then tables and figures in reports/out/
+	$(PY) -m benchmark run $(SUITE) --workers $(WORKERS) $(foreach m,$(M),--method $(m)) $(if $(SEEDS),--seeds $(SEEDS))
+
+smoke:  ## every method on every task at toy budget
+	@$(MAKE) bench SUITE=smoke
+
+report: .venv/.stamp  ## tables and figures of SUITE from its records
+	$(PY) -m benchmark report $(SUITE)
+
+test: .venv/.stamp  ## all tests
+	$(PY) -m pytest -q -n $(WORKERS)
+
+check: .venv/.stamp  ## formatting, lint, types, tests
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy --strict benchmark
+	@$(MAKE) test
+
+clean:  ## remove the environment, caches and reports; records stay
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reports/out results/cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,161 @@
+"""One cell of the grid, from its plain description to its record."""
+
+import random
+import resource
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark.pose import pose
+from benchmark.provenance import code_hash
+from benchmark.registry import load_method, load_task
+from benchmark.score import score
+from envs.seeding import seed_of, stream
+from methods.base import Learned
+from results.schema import Record, Status
+from results.store import Store
+
+Progress = Callable[[float, dict[str, float]], None]
+KEEP_LEARNED_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run to be made, as plain data: it travels to any worker.
+
+    Args:
+        id: of the record it will leave.
+        method, task: names.
+        method_module, task_module: where a worker finds them.
+        title, task_title: as printed.
+        seed: decides the demonstrations and the method's draws.
+        demos: number of demonstrations.
+        step_budget: environment steps the method may take.
+        base_seed: decides the base data.
+        eval_starts: evaluation starts of each kind; None for all.
+        config: all settings of the method, defaults included.
+        code: hash of the sources that decide the result.
+        control: whether the method may see the true reward.
+        suite: the suite's name.
+        timeout_s: seconds after which the run is ended.
+    """
+
+    id: str
+    method: str
+    task: str
+    method_module: str
+    task_module: str
+    title: str
+    task_title: str
+    seed: int
+    demos: int
+    step_budget: int
+    base_seed: int
+    eval_starts: int | None
+    config: dict[str, Any]
+    code: str
+    control: bool
+    suite: str
+    timeout_s: float
+
+    def record(self, status: Status, provenance: dict[str, Any], **rest: Any) -> Record:
+        """The record of this cell."""
+        shared = ("id", "method", "title", "task", "task_title", "seed", "demos", "step_budget", "base_seed")
+        shared += ("eval_starts", "config", "code", "control", "suite")
+        return Record(status=status, provenance=provenance, **{name: getattr(self, name) for name in shared}, **rest)
+
+
+def fix_globals(cell: Cell) -> None:
+    """Sets every global generator and the thread count, so that a run depends on its cell alone."""
+    seed = seed_of("globals", cell.method, cell.task, cell.seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # for libraries that draw from it
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+
+
+def _reset_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass  # not Linux: the peak is that of the process
+
+
+def _peak_mib() -> float:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _finite_curve(curve: list[dict[str, float]]) -> tuple[list[dict[str, float]], list[str]]:
+    kept = [{k: float(v) for k, v in row.items() if np.isfinite(v)} for row in curve]
+    lost = sorted({k for row in curve for k, v in row.items() if not np.isfinite(v)})
+    return kept, [f"curve: values of {', '.join(lost)} that are not finite were left out"] if lost else []
+
+
+def _keep_learned(learned: Learned, folder: Path) -> None:
+    parts = [part for part in (learned.policy, learned.reward) if part is not None]
+    if sum(t.numel() * t.element_size() for part in parts for t in part.state_dict().values()) < KEEP_LEARNED_BYTES:
+        folder.mkdir()
+        learned.save(folder)
+
+
+def _outcome(cell: Cell, work: Path, progress: Progress) -> dict[str, Any]:
+    """Poses, fits and scores; everything in the record but identity, times and provenance."""
+    method, task = load_method(cell.method_module, cell.method), load_task(cell.task_module, cell.task)
+    posed = pose(task, cell.seed, cell.demos, cell.step_budget, cell.base_seed, method.control, progress)
+    if reason := method.unsupported(posed.problem):
+        return {"status": "skipped", "reason": reason}
+    learned = method.fit(posed.problem, method.config(**cell.config), stream("fit", cell.method, cell.task, cell.seed))
+    if not isinstance(learned, Learned):
+        raise TypeError(f"fit returned a {type(learned).__name__}; it must return a methods.base.Learned")
+    progress(1.0, {})
+    found = score(task, learned, posed, cell.seed, cell.eval_starts, code_hash(cell.task_module))
+    narrow = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in found.artefacts.items()}
+    np.savez_compressed(work / "artefacts.npz", **narrow)
+    _keep_learned(learned, work / "learned")
+    curve, notes = _finite_curve(learned.curve)
+    return {
+        "status": "ok",
+        "notes": found.notes + notes,
+        "reward_kind": learned.reward_kind,
+        "metrics": found.metrics,
+        "curve": curve,
+        "env_steps": posed.problem.meter.used,
+        "gradient_steps": learned.gradient_steps,
+    }
+
+
+def run_cell(cell: Cell, store: Store, provenance: dict[str, Any], progress: Progress) -> Record:
+    """Runs one cell and commits its record and artefacts, whatever happens inside.
+
+    Args:
+        cell: what to run.
+        store: where the record goes.
+        provenance: goes into the record.
+        progress: gets (fraction in [0, 1], {name: value}) now and then.
+
+    Returns:
+        the record: ``ok``, ``skipped``, or ``failed`` with the reason, the traceback beside it in ``error.txt``.
+    """
+    work = store.workspace(cell.id)
+    fix_globals(cell)
+    _reset_peak()
+    wall, cpu = time.monotonic(), time.process_time()
+    try:
+        outcome = _outcome(cell, work, progress)
+    except (Exception, SystemExit) as error:
+        (work / "error.txt").write_text(traceback.format_exc())
+        outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+    spent = {"wall_seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
+    record = cell.record(provenance=provenance, peak_memory_mib=_peak_mib(), **spent, **outcome)
+    store.commit(record)
+    return record

@@ -1,0 +1,316 @@
+"""The command line. Imports what a command needs when it runs: ``--help`` loads neither torch nor a method."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.cell import Cell
+    from benchmark.registry import Registry
+    from results.store import Store
+
+app = typer.Typer(
+    help="irlbench: a benchmark of inverse reinforcement learning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Data sets: list, make, and train the policies they come from.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+INTERRUPTED = 130
+Suite = Annotated[str, typer.Argument(help="Name of a suite, or path of a YAML file.")]
+Methods = Annotated[list[str] | None, typer.Option("--method", help="Name, or package.module:NAME. Repeatable.")]
+Tasks = Annotated[list[str] | None, typer.Option("--task", help="Name. Repeatable.")]
+Seeds = Annotated[str | None, typer.Option(help="As in 0-4, 0,2 or 3.")]
+Assigned = Annotated[list[str] | None, typer.Option("--set", help="method.key=value. Repeatable.")]
+Results = Annotated[Path, typer.Option(help="Folder of the records.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RESULTS, OUT = Path("results/runs"), Path("reports/out")
+
+
+def _registry() -> "Registry":
+    from benchmark.registry import discover
+
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as ``python -m`` does: a plug-in may lie where the user stands
+    return discover()
+
+
+def _grid(
+    suite: str, methods: list[str] | None, tasks: list[str] | None, seeds: str | None, assigned: list[str] | None
+) -> tuple[str, list["Cell"], "Registry"]:
+    from benchmark.suite import cells, load_suite, parse_assignments, parse_seeds
+
+    name, content = load_suite(suite)
+    settings = parse_assignments(assigned or [])
+    try:
+        chosen = parse_seeds(seeds) if seeds is not None else []
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    registry = _registry()
+    return name, cells(name, content, registry, methods or [], tasks or [], chosen, settings), registry
+
+
+def _store(folder: Path, write: bool = False) -> "Store":
+    from results.store import Store, StoreError
+
+    store = Store(folder)
+    try:
+        if write:
+            store.prepare()
+    except StoreError as error:
+        raise UserError(str(error)) from error
+    return store
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _warn_corrupt(store: "Store") -> int:
+    corrupt = store.load()[1]
+    for found in corrupt:
+        _warn(f"{found.path} holds no record and is skipped: {found.reason}")
+    return len(corrupt)
+
+
+def _warn_unavailable(registry: "Registry") -> None:
+    for place, error in registry.unavailable.items():
+        _warn(f"{place} is unavailable: {error}")
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Suites, tasks and methods that are there, and what could not be imported."""
+    from benchmark.suite import load_suite, suite_names
+
+    registry = _registry()
+    found: dict[str, Any] = {
+        "suites": {name: load_suite(name)[1].description for name in suite_names()},
+        "tasks": {
+            name: {"title": task.title, "module": module, "source": task.source}
+            for name, (task, module) in sorted(registry.tasks.items())
+        },
+        "methods": {
+            name: {
+                "title": method.title,
+                "module": module,
+                "source": method.source,
+                "recovers_reward": method.recovers_reward,
+                "control": method.control,
+                "settings": method.config().model_dump(mode="json"),
+            }
+            for name, (method, module) in sorted(registry.methods.items())
+        },
+        "unavailable": registry.unavailable,
+    }
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    print("Suites")
+    for name, description in found["suites"].items():
+        print(f"  {name:28}{description}")
+    print("Tasks")
+    for name, task in found["tasks"].items():
+        print(f"  {name:28}{task['title']} ({task['source']})")
+    print("Methods")
+    for name, method in found["methods"].items():
+        kind = "control" if method["control"] else "reward" if method["recovers_reward"] else "no reward"
+        print(f"  {name:28}{kind:11}{method['title']} ({method['source']})")
+    if registry.unavailable:
+        print("Unavailable")
+        for place, error in registry.unavailable.items():
+            print(f"  {place:28}{error}")
+
+
+@app.command()
+def run(
+    suite: Suite = "quick",
+    method: Methods = None,
+    task: Tasks = None,
+    seeds: Seeds = None,
+    assigned: Assigned = None,
+    workers: Annotated[int, typer.Option(min=0, help="Cells at a time; 0 runs in this process.")] = os.cpu_count() or 1,
+    retry: Annotated[list[str] | None, typer.Option(help="Run again what is: failed, timeout, skipped.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
+    as_json: AsJson = False,
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = OUT,
+) -> None:
+    """Run what is left of a suite, then report."""
+    from benchmark.runner import plan
+
+    for status in retry or []:
+        if status not in ("failed", "timeout", "skipped"):
+            raise UserError(f"--retry {status!r}: allowed are failed, timeout, skipped")
+    name, cells, registry = _grid(suite, method, task, seeds, assigned)
+    store = _store(results)
+    if dry_run:
+        _print_plan(plan(cells, store, retry or []).todo, as_json)
+        return
+    store = _store(results, write=True)
+    _warn_unavailable(registry)
+    _warn_corrupt(store)
+    _execute(cells, store, workers, retry or [])
+    _report(store, out, name, cells)
+
+
+def _print_plan(todo: list["Cell"], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        print(json.dumps([asdict(cell) for cell in todo], indent=1))
+        return
+    for cell in todo:
+        print(f"{cell.id}  {cell.method} · {cell.task} · seed {cell.seed} · {cell.step_budget} steps")
+    print(f"{len(todo)} cells to run")
+
+
+def _execute(cells: list["Cell"], store: "Store", workers: int, retry: list[str]) -> None:
+    from rich.console import Console
+
+    from benchmark.display import Display
+    from benchmark.executors import Executor, InProcess, Processes
+    from benchmark.provenance import provenance
+    from benchmark.runner import plan
+    from benchmark.runner import run as run_cells
+
+    planned = plan(cells, store, retry)
+    console = Console()
+    console.print(f"{len(cells)} cells: {len(planned.done)} done, {len(planned.todo)} to run, into {store.root}")
+    if not planned.todo:
+        return
+    origin = provenance()
+    modules = sorted({module for cell in cells for module in (cell.method_module, cell.task_module)})
+    executor: Executor = Processes(workers, store, origin, modules) if workers else InProcess(store, origin)
+    try:
+        with Display(planned, executor.workers, console) as display:
+            run_cells(planned.todo, store, executor, display, origin)
+    except KeyboardInterrupt:
+        print("stopped: finished cells are kept; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _report(store: "Store", out: Path, suite: str, cells: list["Cell"]) -> None:
+    from reports.build import build
+
+    print(build(store.root, out, suite, ids={cell.id for cell in cells}))
+    print(f"\nTables and figures: {out}/   Records: {store.root}/")
+
+
+@app.command()
+def status(
+    suite: Suite = "quick",
+    method: Methods = None,
+    task: Tasks = None,
+    seeds: Seeds = None,
+    assigned: Assigned = None,
+    as_json: AsJson = False,
+    results: Results = RESULTS,
+) -> None:
+    """How far a suite is, and what went wrong."""
+    _, cells, registry = _grid(suite, method, task, seeds, assigned)
+    store = _store(results)
+    records, corrupt = store.load()
+    known = {record.id: record for record in records}
+    rows = [
+        {
+            "id": cell.id,
+            "method": cell.method,
+            "task": cell.task,
+            "seed": cell.seed,
+            "status": known[cell.id].status if cell.id in known else "missing",
+            "reason": known[cell.id].reason if cell.id in known else "",
+        }
+        for cell in cells
+    ]
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[str(row["status"])] = counts.get(str(row["status"]), 0) + 1
+    if as_json:
+        found = {"counts": counts, "corrupt": [str(c.path) for c in corrupt], "cells": rows}
+        print(json.dumps({**found, "unavailable": registry.unavailable}, indent=1))
+        return
+    for row in rows:
+        if row["status"] not in ("ok", "missing"):
+            print(f"{row['id']}  {row['status']:8}{row['method']} · {row['task']} · seed {row['seed']}: {row['reason']}")
+    _warn_unavailable(registry)
+    _warn_corrupt(store)
+    print(f"{suite}: {len(rows)} cells: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
+
+
+@app.command()
+def report(
+    suite: Suite = "quick",
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = OUT,
+) -> None:
+    """Tables and figures of a suite from its records."""
+    name, cells, _ = _grid(suite, None, None, None, None)
+    store = _store(results)
+    if not any(store.get(cell.id) for cell in cells):
+        raise UserError(f"no records of suite {suite!r} in {results}: run `python -m benchmark run {suite}` first")
+    _report(store, out, name, cells)
+
+
+@app.command()
+def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NAME.")], task: Tasks = None) -> None:
+    """Put one method through the checks that every method must pass, on its smoke settings."""
+    from benchmark.conformance import examine
+
+    registry = _registry()
+    found, _ = registry.method(method)
+    failed = 0
+    for name in task or ["maze2d-umaze"]:
+        for result in examine(found, registry.task(name)[0]):
+            failed += not result.passed
+            print(f"{'pass' if result.passed else 'FAIL'}  {name}  {result.name}  {result.message}".rstrip())
+    raise typer.Exit(1 if failed else 0)
+
+
+@data_app.command("list")
+def data_list(as_json: AsJson = False) -> None:
+    """Data sets that stand in the cache."""
+    from envs.datasets import cache_dir
+
+    rows = [{"id": path.stem, "bytes": path.stat().st_size} for path in sorted(cache_dir().glob("*.npz"))]
+    if as_json:
+        print(json.dumps({"folder": str(cache_dir()), "datasets": rows}, indent=1))
+        return
+    for row in rows:
+        print(f"{row['bytes']:>12}  {row['id']}")
+    print(f"{len(rows)} data sets in {cache_dir()}")
+
+
+@data_app.command("make")
+def data_make(task: Tasks = None, seeds: Seeds = "0") -> None:
+    """Build base data and demonstrations of tasks (all, if none is named), or read them where they stand."""
+    from benchmark.suite import parse_seeds
+
+    registry = _registry()
+    chosen = [registry.task(name)[0] for name in task or sorted(registry.tasks)]
+    try:
+        wanted = parse_seeds(seeds)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for one in chosen:
+        for seed in wanted:
+            for made in (one.base(seed), one.demos(one.default_demos, seed)):
+                low, high = made.returns.min(), made.returns.max()
+                print(f"{made.id}: {len(made)} episodes, true returns {low:.1f} to {high:.1f}")
+
+
+def main() -> None:
+    """Runs the command line; user errors become one line on stderr and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

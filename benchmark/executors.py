@@ -1,0 +1,220 @@
+"""Where cells run: in this process, or each in a process of its own."""
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from benchmark.cell import Cell, run_cell
+from results.schema import Record
+from results.store import Store
+
+REPORT_EVERY = 0.2  # seconds between two reports of one cell
+GRACE = 2.0  # seconds a worker gets to exit once its record stands
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A cell says how far it is."""
+
+    cell: Cell
+    fraction: float
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cell left its record."""
+
+    cell: Cell
+    record: Record
+
+
+@dataclass(frozen=True)
+class Died:
+    """A cell's process ended, or was ended, before it left a record."""
+
+    cell: Cell
+    status: Literal["failed", "timeout"]
+    reason: str
+    wall_seconds: float
+    output: str
+
+
+Event = Progressed | Finished | Died
+
+
+class Executor(Protocol):
+    """Runs cells. The runner asks it for events until all cells have finished or died."""
+
+    workers: int
+
+    def free(self) -> int:
+        """How many more cells can be taken now."""
+
+    def submit(self, cell: Cell) -> None:
+        """Takes a cell."""
+
+    def events(self) -> Sequence[Event]:
+        """What has happened since; waits a fraction of a second at most where that is possible."""
+
+    def stop(self) -> None:
+        """Ends all that runs."""
+
+
+class InProcess:
+    """One cell at a time in this process: for debuggers. Time-outs do not hold here.
+
+    Args:
+        store: where records go.
+        provenance: goes into every record.
+    """
+
+    workers = 1
+
+    def __init__(self, store: Store, provenance: dict[str, Any]) -> None:
+        self._store, self._provenance = store, provenance
+        self._waiting: list[Cell] = []
+
+    def free(self) -> int:
+        return 1 - len(self._waiting)
+
+    def submit(self, cell: Cell) -> None:
+        self._waiting.append(cell)
+
+    def events(self) -> Sequence[Event]:
+        return [
+            Finished(cell, run_cell(cell, self._store, self._provenance, lambda fraction, values: None))
+            for cell in [self._waiting.pop() for _ in self._waiting[:]]
+        ]
+
+    def stop(self) -> None:
+        self._waiting.clear()
+
+
+def _end_with_parent(pipe: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        pipe.recv()  # nothing is ever sent: it returns when the other end is gone
+    os.killpg(0, signal.SIGKILL)
+
+
+def _work(cell: Cell, root: Path, provenance: dict[str, Any], pipe: Connection) -> None:
+    """Body of a worker process: runs one cell, reports through ``pipe``, sends the record."""
+    os.setsid()  # a group of its own: ended as a whole, and out of the terminal's reach
+    store = Store(root)
+    log = os.open(store.log_path(cell.id), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    faulthandler.enable()
+    threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
+    last = 0.0
+
+    def progress(fraction: float, values: dict[str, float]) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= REPORT_EVERY:
+            last = now
+            pipe.send((float(fraction), {k: float(v) for k, v in values.items()}))
+
+    pipe.send(run_cell(cell, store, provenance, progress).model_dump())
+
+
+@dataclass
+class _Worker:
+    cell: Cell
+    process: BaseProcess
+    pipe: Connection
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self.process.pid:
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()  # a worker that has no group yet
+        self.process.join()
+        self.pipe.close()
+
+
+class Processes:
+    """Every cell in a fresh process, forked from a server that has imported everything once: nothing one cell leaves
+    behind reaches another, and a crash takes one cell with it.
+
+    Args:
+        workers: cells at a time, each on one thread.
+        store: where records go.
+        provenance: goes into every record.
+        preload: modules that the server imports.
+    """
+
+    def __init__(self, workers: int, store: Store, provenance: dict[str, Any], preload: Sequence[str]) -> None:
+        self.workers, self._store, self._provenance = workers, store, provenance
+        os.environ.update(dict.fromkeys(THREADS, "1"))
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["benchmark.cell", *preload])
+        self._running: list[_Worker] = []
+
+    def free(self) -> int:
+        return self.workers - len(self._running)
+
+    def submit(self, cell: Cell) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(cell, self._store.root.absolute(), self._provenance, theirs))
+        process.start()
+        theirs.close()
+        self._running.append(_Worker(cell, process, ours))
+
+    def events(self) -> Sequence[Event]:
+        ready = wait([worker.pipe for worker in self._running], timeout=REPORT_EVERY)
+        found: list[Event] = []
+        for worker in self._running[:]:
+            if worker.pipe in ready:
+                found += self._receive(worker)
+            elif worker.seconds > worker.cell.timeout_s:
+                worker.end()
+                found.append(self._died(worker, "timeout", f"ended after {worker.cell.timeout_s:g} s"))
+        return found
+
+    def _receive(self, worker: _Worker) -> list[Event]:
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join(GRACE)
+            code = worker.process.exitcode
+            worker.end()
+            how = f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exited with code {code}"
+            hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+            return [self._died(worker, "failed", f"worker {how} before it left a record{hint}")]
+        if isinstance(message, tuple):
+            return [Progressed(worker.cell, *message)]
+        worker.process.join(GRACE)
+        worker.end()
+        self._forget(worker)
+        return [Finished(worker.cell, Record(**message))]
+
+    def _died(self, worker: _Worker, status: Literal["failed", "timeout"], reason: str) -> Died:
+        log = self._store.log_path(worker.cell.id)
+        output = log.read_text(errors="replace") if log.exists() else ""
+        self._forget(worker)
+        return Died(worker.cell, status, reason, worker.seconds, output)
+
+    def _forget(self, worker: _Worker) -> None:
+        self._running.remove(worker)
+        self._store.log_path(worker.cell.id).unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        for worker in self._running[:]:
+            worker.end()
+            self._forget(worker)

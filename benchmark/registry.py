@@ -1,0 +1,145 @@
+"""Presence is registration: whatever stands in methods/, baselines/ and envs/, or is named by an entry point, is found."""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import TypeVar
+
+import baselines
+import envs
+import methods
+from benchmark.errors import UserError, unknown
+from envs.problem import Task
+from methods.base import Method
+
+T = TypeVar("T", Method, Task)
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")  # names reach file names, so nothing else is let in
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All that was found.
+
+    Args:
+        methods, tasks: name to (object, module it came from).
+        unavailable: module or entry point to the error that kept it out.
+    """
+
+    methods: dict[str, tuple[Method, str]] = field(default_factory=dict)
+    tasks: dict[str, tuple[Task, str]] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+    def method(self, name: str) -> tuple[Method, str]:
+        """The method called ``name``, or the one at ``package.module:NAME``, which joins the registry.
+
+        Raises:
+            UserError: there is none.
+        """
+        if ":" in name:
+            name = self._add_reference(name)
+        return self._find("method", name, self.methods)
+
+    def task(self, name: str) -> tuple[Task, str]:
+        """The task called ``name``.
+
+        Raises:
+            UserError: there is none.
+        """
+        return self._find("task", name, self.tasks)
+
+    def _find(self, kind: str, name: str, found: dict[str, tuple[T, str]]) -> tuple[T, str]:
+        if name in found:
+            return found[name]
+        for place, error in self.unavailable.items():
+            if place.rsplit(".", 1)[-1].replace("_", "-") == name:
+                raise UserError(f"{kind} {name!r} is unavailable: {place}: {error}")
+        raise unknown(kind, name, found)
+
+    def _add_reference(self, reference: str) -> str:
+        module_name, _, attribute = reference.partition(":")
+        try:
+            method = getattr(importlib.import_module(module_name), attribute)
+        except Exception as error:
+            raise UserError(f"method {reference!r} cannot be imported: {type(error).__name__}: {error}") from error
+        if not isinstance(method, Method):
+            raise UserError(f"{reference!r} is a {type(method).__name__}; it must be a methods.base.Method")
+        check_name(method.name)
+        if method.name in self.methods and self.methods[method.name][0] is not method:
+            raise UserError(f"{reference!r}: the name {method.name!r} is taken by {self.methods[method.name][1]}")
+        self.methods[method.name] = (method, module_name)
+        return method.name
+
+
+def check_name(name: str) -> None:
+    """Refuses names that are not lower-case words joined by hyphens.
+
+    Raises:
+        UserError: with the rule.
+    """
+    if not NAME.fullmatch(name):
+        raise UserError(f"name {name!r}: only lower-case letters, digits and hyphens are allowed")
+
+
+def methods_in(module: ModuleType) -> list[Method]:
+    """The methods a module exports as ``METHOD`` or ``METHODS``."""
+    single = [module.METHOD] if hasattr(module, "METHOD") else []
+    return [*single, *getattr(module, "METHODS", [])]
+
+
+def tasks_in(module: ModuleType) -> list[Task]:
+    """The tasks that stand at a module's top level."""
+    return [value for value in vars(module).values() if isinstance(value, Task)]
+
+
+def load_method(module: str, name: str) -> Method:
+    """The method ``name`` of an importable module."""
+    loaded = importlib.import_module(module)
+    exported = [*methods_in(loaded), *(value for value in vars(loaded).values() if isinstance(value, Method))]
+    return next(method for method in exported if method.name == name)
+
+
+def load_task(module: str, name: str) -> Task:
+    """The task ``name`` of an importable module."""
+    return next(task for task in tasks_in(importlib.import_module(module)) if task.name == name)
+
+
+def _modules(package: ModuleType) -> Iterator[str]:
+    for found in pkgutil.iter_modules(package.__path__):
+        if not found.name.startswith("_"):
+            yield f"{package.__name__}.{found.name}"
+
+
+def _register(known: dict[str, tuple[T, str]], values: list[T], kind: type[T], module: str) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"exports a {type(value).__name__} where a {kind.__name__} is needed")
+        check_name(value.name)
+        if value.name in known:
+            raise ValueError(f"the name {value.name!r} is taken by {known[value.name][1]}")
+        known[value.name] = (value, module)
+
+
+def discover() -> Registry:
+    """Imports every module of methods/, baselines/ and envs/ and the entry points ``irlbench.methods`` and ``.tasks``.
+
+    A module that cannot be imported, or exports something that is no method, is listed as unavailable.
+    """
+    registry = Registry()
+    method_places = {name: name for package in (methods, baselines) for name in _modules(package)}
+    method_places |= {f"entry point {entry.name}": entry.module for entry in entry_points(group="irlbench.methods")}
+    task_places = {name: name for name in _modules(envs)}
+    task_places |= {f"entry point {entry.name}": entry.module for entry in entry_points(group="irlbench.tasks")}
+    for place, module in {**task_places, **method_places}.items():
+        try:
+            loaded = importlib.import_module(module)
+            if place in task_places:
+                _register(registry.tasks, tasks_in(loaded), Task, module)
+            if place in method_places:
+                _register(registry.methods, methods_in(loaded), Method, module)
+        except (Exception, SystemExit) as error:
+            registry.unavailable[place] = f"{type(error).__name__}: {error}"
+    return registry

@@ -1,0 +1,112 @@
+"""Methods for tests of the harness: one that works, and one for each way to go wrong."""
+
+import ctypes
+import os
+import sys
+import time
+
+import numpy as np
+import torch
+
+from envs.problem import Floats, Problem
+from methods.base import Config, Learned, Method, PolicyPart, RewardPart
+
+
+class Constant(PolicyPart):
+    def __init__(self, acts: int, value: float = 0.0) -> None:
+        super().__init__(acts=acts, value=value)
+        self.acts, self.value = acts, value
+
+    def forward(self, obs: Floats, rng: np.random.Generator) -> Floats:
+        return np.full((len(obs), self.acts), self.value, np.float32) + 0.1 * rng.standard_normal(
+            (len(obs), self.acts)
+        ).astype(np.float32)
+
+
+class Linear(RewardPart):
+    def __init__(self, obs: int, sign: float = 1.0) -> None:
+        super().__init__(obs=obs, sign=sign)
+        self.weight = torch.nn.Parameter(torch.zeros(obs))
+        self.sign = sign
+
+    def forward(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+        return self.sign * (next_obs @ self.weight)
+
+
+class ToyConfig(Config):
+    steps: int = 10
+    scale: float = 1.0
+    sleep: float = 0.0
+
+
+def learned(problem: Problem, config: ToyConfig, rng: np.random.Generator, value: float = 0.0) -> Learned:
+    """Takes some steps, draws from every generator, and returns noise."""
+    env = problem.make_env(2, rng)
+    env.reset()
+    for step in range(config.steps):
+        env.step(rng.uniform(-1, 1, (2, *problem.action_space.shape)))
+        problem.progress(step / config.steps, {"step": step})
+    time.sleep(config.sleep)
+    reward = Linear(problem.demos.obs.shape[-1])
+    with torch.no_grad():
+        noise = torch.randn(len(reward.weight)) + float(rng.standard_normal()) + float(np.random.normal())  # noqa: NPY002
+        reward.weight.copy_(config.scale * noise)
+    curve = [{"env_steps": 2 * config.steps, "loss": 1.0}]
+    return Learned(Constant(problem.action_space.shape[0], value), reward, "raw", curve, 1)
+
+
+def raises(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    raise ValueError("as intended")
+
+
+def exits(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    sys.exit(3)
+
+
+def exits_hard(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    print("last words", file=sys.stderr, flush=True)
+    os._exit(3)
+
+
+def segfaults(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    ctypes.string_at(0)
+    raise AssertionError
+
+
+def hangs(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    time.sleep(600)
+    raise AssertionError
+
+
+def nan_policy(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    return learned(problem, config, rng, float("nan"))
+
+
+def nan_reward(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    return learned(problem, ToyConfig(scale=float("nan")), rng)
+
+
+def flat_reward(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    return learned(problem, ToyConfig(scale=0.0), rng)
+
+
+def greedy(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    return learned(problem, ToyConfig(steps=problem.step_budget), rng)
+
+
+def _toy(name: str, fit, **rest) -> Method:  # type: ignore[no-untyped-def]
+    return Method(name=name, title=name, source="this project's tests", fit=fit, config=ToyConfig, **rest)
+
+
+GOOD = _toy("toy-good", learned)
+OTHER = _toy("toy-other", learned)
+RAISES = _toy("toy-raises", raises)
+EXITS = _toy("toy-exits", exits)
+EXITS_HARD = _toy("toy-exits-hard", exits_hard)
+SEGFAULTS = _toy("toy-segfaults", segfaults)
+HANGS = _toy("toy-hangs", hangs)
+NAN_POLICY = _toy("toy-nan-policy", nan_policy)
+NAN_REWARD = _toy("toy-nan-reward", nan_reward)
+FLAT_REWARD = _toy("toy-flat-reward", flat_reward)
+GREEDY = _toy("toy-greedy", greedy)
+SKIPS = _toy("toy-skips", learned, unsupported=lambda problem: "not for me")
