@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 MIN_SEEDS = 3
 RESAMPLES = 2000
-Strata = Sequence[NDArray[np.float64]]
+Strata = Sequence[NDArray[np.floating[Any]]]
 
 
 class Interval(NamedTuple):
@@ -120,8 +120,10 @@ def probability_of_improvement(ours: Strata, theirs: Strata, rng: np.random.Gene
 
     def wins(*both: NDArray[np.float64], axis: int = -1) -> Any:
         half = len(both) // 2
-        gaps = [np.moveaxis(a, axis, -1)[..., :, None] - np.moveaxis(b, axis, -1)[..., None, :]
-                for a, b in zip(both[:half], both[half:], strict=True)]
+        gaps = [
+            np.moveaxis(a, axis, -1)[..., :, None] - np.moveaxis(b, axis, -1)[..., None, :]
+            for a, b in zip(both[:half], both[half:], strict=True)
+        ]
         return np.mean([(np.sign(g) / 2 + 0.5).mean((-1, -2)) for g in gaps], 0)
 
     both = [np.asarray(s, float) for s in (*ours, *theirs)]

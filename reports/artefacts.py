@@ -1,0 +1,50 @@
+"""What a run left for figures: arrays by name, checked before anything is drawn from them."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+# number of axes of each array; paths and demonstrations are [episodes, T+1, 2], maps [gx, gy]
+AXES = {
+    "reward_map": 2,
+    "true_map": 2,
+    "walls": 2,
+    "goal": 1,
+    "grid_xy": 3,
+    "paths_seen": 3,
+    "paths_unseen": 3,
+    "demos": 3,
+    "true_returns": 1,
+    "learnt_returns": 1,
+    "true_steps": 1,
+    "learnt_steps": 1,
+}
+
+
+def load(folder: Path) -> dict[str, Array]:
+    """The arrays of a run.
+
+    Args:
+        folder: the run's, holding ``artefacts.npz``.
+
+    Returns:
+        float64 arrays by name; empty where the run left none.
+
+    Raises:
+        ValueError: the file cannot be read, or an array in it is not what its name says.
+    """
+    path = folder / "artefacts.npz"
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: np.asarray(stored[name], np.float64) for name in AXES if name in stored}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    for name, array in arrays.items():
+        if array.ndim != AXES[name] or array.size == 0 or not np.isfinite(array).all():
+            raise ValueError(f"{path}: {name} must be finite with {AXES[name]} axes, got shape {list(array.shape)}")
+    return arrays

@@ -1,0 +1,148 @@
+"""The report: from a folder of records to tables, figures and a summary of what is missing."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.figure import Figure
+
+from reports import artefacts, mazes, plots
+from reports.frame import Place, Runs, gather
+from reports.plots import Drawing
+from reports.render import Table, clean, latex, markdown, markdown_text, plain
+from reports.style import RC
+from reports.tables import TABLES, ended_all, headline
+from results.store import Store
+
+PARTS = ("tables", "figures", "summary.md")
+
+
+def build(records: Path, out: Path, suite: str | None = None, expected: Mapping[str, Place] | None = None) -> str:
+    """Writes ``out/tables``, ``out/figures`` and ``out/summary.md``, each replaced as a whole once all are made.
+
+    Args:
+        records: folder of records and artefacts.
+        out: folder of the report, created if need be; nothing else in it is touched.
+        suite: which suite's records to take; None for all.
+        expected: id to (method, task, seed) of every run that should be there: exactly these records are taken,
+            whichever suite ran them, and absent ones are reported missing.
+
+    Returns:
+        the main table and what is missing, for the terminal.
+
+    Raises:
+        ValueError: there is no record to report on; says what to run.
+    """
+    store = Store(records)
+    found, corrupt = store.load()
+    chosen = [r for r in found if (r.id in expected if expected else suite in (None, r.suite))]
+    if not chosen:
+        raise ValueError(
+            f"no records{f' of suite {suite!r}' if suite else ''} in {records}: "
+            f"run `python -m benchmark run {suite or 'quick'}` first"
+        )
+    runs = gather(chosen, [*expected.values()] if expected else None)
+    problems = [f"{c.path.name} holds no record and is skipped: {c.reason}" for c in corrupt]
+    out.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
+    try:
+        made = [table(runs) for table in TABLES]
+        _write_tables(made, work / "tables")
+        problems += _write_figures(runs, store, work / "figures")
+        (work / "summary.md").write_text(summary(runs, suite, problems), encoding="utf-8")
+        for part in PARTS:
+            _replace(work / part, out / part)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    front = headline(runs)
+    title = f"Suite {suite}: {ended_all(runs)}" if suite else ended_all(runs)
+    return "\n".join([clean(title), "", plain(front), *_legend(runs)])
+
+
+def _legend(runs: Runs) -> list[str]:
+    lines = [
+        "Score: 0 random, 100 demonstrator, from seen and unseen starts. ERC: correlation of learnt and true returns."
+    ]
+    lines.append(
+        "* best contestant, or not told apart from it over seeds   † control   ! not every run ended well"
+    )
+    return lines
+
+
+def summary(runs: Runs, suite: str | None, problems: list[str]) -> str:
+    """What the report rests on and what it lacks, as Markdown."""
+    lines = ["# Summary", "", f"Suite: {markdown_text(suite or 'all records')}. {ended_all(runs)}", ""]
+    for title, items in (("About the records", runs.notes), ("Skipped or not drawn", problems)):
+        if items:
+            lines += [f"## {title}", "", *(f"- {markdown_text(item)}" for item in items), ""]
+    notes = [f"{r.title}, {r.task_title}, seed {r.seed}: {n}" for r in runs.records.values() for n in r.notes]
+    if notes:
+        lines += ["## Metrics that could not be computed", "", *(f"- {markdown_text(n)}" for n in sorted(notes)), ""]
+    if (runs.table.status != "ok").any():
+        lines += ["Runs that did not end well, with reasons: [tables/failures.md](tables/failures.md)", ""]
+    return "\n".join(lines)
+
+
+def _write_tables(tables: list[Table], folder: Path) -> None:
+    folder.mkdir()
+    for table in tables:
+        (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
+        (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
+        table.data.to_csv(folder / f"{table.name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _write_figures(runs: Runs, store: Store, folder: Path) -> list[str]:
+    """Draws all figures; returns what is not in them."""
+    folder.mkdir()
+    problems: list[str] = []
+
+    @cache
+    def load(id: str) -> Mapping[str, artefacts.Array]:
+        try:
+            return artefacts.load(store.folder(id))
+        except ValueError as error:
+            problems.append(f"artefacts of {id} are not drawn: {error}")
+            return {}
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever the user has set
+        matplotlib.rcParams.update(RC)
+        for drawing in _drawings(runs, load):
+            if drawing.figure is None:
+                problems.append(f"figure {drawing.name} is not drawn: {'; '.join(drawing.notes)}")
+            else:
+                problems += [f"figure {drawing.name}: {note}" for note in drawing.notes]
+                save(drawing.figure, folder / drawing.name)
+    return problems
+
+
+def _drawings(runs: Runs, load: mazes.Load) -> Iterator[Drawing]:
+    for figure in plots.FIGURES:
+        yield from figure(runs)
+    for picture in mazes.FIGURES:
+        yield from picture(runs, load)
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """``stem.pdf`` and ``stem.png``, the same bytes for the same figure."""
+    canvases: dict[str, tuple[Callable[[Figure], object], dict[str, None]]] = {
+        ".pdf": (FigureCanvasPdf, {"CreationDate": None}),
+        ".png": (FigureCanvasAgg, {"Software": None}),
+    }
+    for ending, (canvas, metadata) in canvases.items():
+        canvas(figure)
+        figure.savefig(stem.with_name(stem.name + ending), metadata=metadata)
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Puts ``new`` in the place of ``old``, file or folder."""
+    if old.is_dir() and not old.is_symlink():
+        aside = new.with_name(new.name + ".old")
+        os.rename(old, aside)
+    os.replace(new, old)

@@ -1,0 +1,172 @@
+"""Records as a tidy table: one row per expected run, whatever became of it, and from that one row per cell."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from reports.statistics import Interval, mean_interval
+from results.schema import METRICS, Record
+
+COSTS = ("env_steps", "gradient_steps", "cpu_seconds", "wall_seconds", "peak_memory_mib")
+MISSING = "missing"
+Place = tuple[str, str, int]  # method, task, seed
+
+
+def rng_for(*names: str) -> np.random.Generator:
+    """The same resamples for the same names, wherever and in whatever order they are asked for."""
+    digest = hashlib.sha256("\0".join(names).encode()).digest()
+    return np.random.default_rng(np.frombuffer(digest, np.uint32))
+
+
+def _settings(record: Record) -> tuple[str, ...]:
+    return record.code, str(record.demos), str(record.step_budget), repr(sorted(record.config.items()))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a report is made of.
+
+    Args:
+        table: one row per (task, method, seed) with ``id, method, title, control, task, task_title, seed, status,
+            reason, reward_kind``, the costs and every metric of the schema (NaN where there is none).
+        records: the records behind it, by id.
+        notes: what a reader must know about the selection.
+    """
+
+    table: pd.DataFrame
+    records: dict[str, Record]
+    notes: list[str]
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """Names and titles of the tasks, in order."""
+        return dict(zip(self.table.task, self.table.task_title, strict=True))
+
+    @property
+    def methods(self) -> dict[str, str]:
+        """Names and titles of the methods, contestants first, then controls."""
+        rows = self.table.sort_values("control", kind="stable")
+        return dict(zip(rows.method, rows.title, strict=True))
+
+    @property
+    def controls(self) -> set[str]:
+        """Names of the methods that are yardsticks, not contestants."""
+        return set(self.table.method[self.table.control])
+
+    def of(self, task: str, method: str) -> pd.DataFrame:
+        """The rows of one cell, by seed."""
+        return self.table[(self.table.task == task) & (self.table.method == method)]
+
+
+def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -> Runs:
+    """Puts records in order and adds a row for each run that should be there and is not.
+
+    Args:
+        records: at most one of each (method, task, seed).
+        expected: (method, task, seed) of every run that should be there, which also gives the order of tasks; None for
+            every method on every task with every seed that occurs.
+
+    Raises:
+        ValueError: no records, or several of one method, task and seed: which one counts is not ours to choose.
+    """
+    notes: list[str] = []
+    by_place: dict[Place, Record] = {}
+    for record in records:
+        place = record.method, record.task, record.seed
+        if place in by_place:
+            raise ValueError(
+                f"records {by_place[place].id} and {record.id} are both of {record.method} on {record.task}, seed "
+                f"{record.seed}, with different settings or code: report on one suite at a time"
+            )
+        by_place[place] = record
+    if not by_place:
+        raise ValueError("there are no records to report on")
+    if expected is None:
+        names, tasks, seeds = {p[0] for p in by_place}, {p[1] for p in by_place}, {p[2] for p in by_place}
+        expected = [(m, t, s) for t in sorted(tasks) for m in names for s in seeds]
+    task_order = list(dict.fromkeys([t for _, t, _ in expected] + sorted({t for _, t, _ in by_place})))
+    method_titles = {r.method: r.title for r in by_place.values()}
+    task_titles = {r.task: r.task_title for r in by_place.values()}
+    controls = {r.method for r in by_place.values() if r.control}
+    places = sorted(
+        {*expected, *by_place},
+        key=lambda p: (task_order.index(p[1]), p[0] in controls, method_titles.get(p[0], p[0]).lower(), p[0], p[2]),
+    )
+    rows = []
+    for method, task, seed in places:
+        found = by_place.get((method, task, seed))
+        row = {
+            "id": found.id if found else "",
+            "method": method,
+            "title": method_titles.get(method, method),
+            "control": method in controls,
+            "task": task,
+            "task_title": task_titles.get(task, task),
+            "seed": seed,
+            "status": found.status if found else MISSING,
+            "reason": found.reason if found else "no record",
+            "reward_kind": found.reward_kind if found else "",
+        }
+        row |= {name: getattr(found, name) if found else math.nan for name in COSTS}
+        row |= {name: found.metrics.get(name, math.nan) if found else math.nan for name in METRICS}
+        rows.append(row)
+    for (method, task), settings in _by_cell(by_place).items():
+        if len(settings) > 1:
+            notes.append(f"{method} on {task}: the seeds ran with different code or settings.")
+    return Runs(pd.DataFrame(rows), {r.id: r for r in by_place.values()}, notes)
+
+
+def _by_cell(by_place: dict[Place, Record]) -> dict[tuple[str, str], set[tuple[str, ...]]]:
+    found: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    for (method, task, _), record in sorted(by_place.items()):
+        found.setdefault((method, task), set()).add(_settings(record))
+    return found
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One metric of one method on one task, over seeds.
+
+    Args:
+        mean: over the runs that have the metric; NaN if none has.
+        interval: 95 %, within the metric's range; None below three values.
+        n: runs that have the metric.
+        statuses: how many of the expected runs ended how.
+    """
+
+    mean: float
+    interval: Interval | None
+    n: int
+    statuses: Counter[str]
+
+    @property
+    def expected(self) -> int:
+        """Runs that should be there."""
+        return self.statuses.total()
+
+    @property
+    def ok(self) -> int:
+        """Runs that ended well."""
+        return self.statuses["ok"]
+
+
+def estimate(runs: Runs, task: str, method: str, metric: str) -> Estimate:
+    """Mean and interval over the seeds of one cell; failed runs are counted, not averaged.
+
+    Args:
+        metric: a name of :data:`results.schema.METRICS` or a cost.
+    """
+    cell = runs.of(task, method)
+    values = cell[metric][(cell.status == "ok") & np.isfinite(cell[metric].astype(float))].to_numpy(float)
+    found = mean_interval(values, rng_for(task, method, metric))
+    if found and metric in METRICS:
+        low, high = METRICS[metric].range
+        found = Interval(max(found.low, low), min(found.high, high))
+    return Estimate(
+        float(values.mean()) if len(values) else math.nan, found, len(values), Counter(map(str, cell.status))
+    )

@@ -1,0 +1,144 @@
+"""Figures of mazes: true and learnt rewards as heat maps, and the ways that policies took."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from reports.artefacts import Array
+from reports.frame import Runs
+from reports.plots import Drawing, name_of
+from reports.render import clean, slug
+from reports.style import FAINT, INK, SEEN, TEXT, UNSEEN, WALL, short
+
+Load = Callable[[str], Mapping[str, Array]]
+# positions are those of the ball's joints: a wall cell (i, j) covers [i - 0.7, i + 0.3] x [j - 0.7, j + 0.3] of them,
+# as its body stands 1.2 from the origin and the boxes' centres at whole numbers from 1
+WALL_OFFSET = -0.7
+SHADES = (-2.0, 3.0)  # standard deviations from the mean over free places
+PATHS_SHOWN = 16
+
+
+def _chosen(runs: Runs, load: Load, task: str, keys: tuple[str, ...]) -> dict[str, tuple[int, Mapping[str, Array]]]:
+    """Per method, the lowest seed whose run left all the arrays, and these."""
+    found: dict[str, tuple[int, Mapping[str, Array]]] = {}
+    for row in runs.table[(runs.table.task == task) & (runs.table.status == "ok")].itertuples():
+        if row.method not in found:
+            arrays = load(str(row.id))
+            if all(key in arrays for key in keys):
+                found[str(row.method)] = int(row.seed), arrays  # type: ignore[arg-type]
+    return found
+
+
+def _maze(ax: Axes, walls: Array, goal: Array) -> None:
+    """Walls as in the layout's text: rows downward, columns rightward."""
+    rows, columns = walls.shape
+    for i, j in np.argwhere(walls > 0):
+        ax.add_patch(Rectangle((j + WALL_OFFSET, i + WALL_OFFSET), 1, 1, color=WALL, lw=0.2, zorder=3))
+    ax.plot(goal[1], goal[0], marker="*", ms=6, mfc="#FFD500", mec=INK, mew=0.4, ls="", zorder=5)
+    # of the outer walls a rim is enough
+    ax.set(xlim=(0, columns - 1.4), ylim=(rows - 1.4, 0), aspect="equal", xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def _lines(paths: Array, colour: str, width: float, alpha: float) -> LineCollection:
+    shown = paths[:PATHS_SHOWN, :, ::-1]  # (x, y) = (row, column) is drawn at (column, row)
+    return LineCollection(list(shown), colors=colour, linewidths=width, alpha=alpha, zorder=4)
+
+
+def _panels(count: int, shape: tuple[int, ...], title: str, rim: float) -> tuple[Figure, list[Axes]]:
+    """A grid of maze-shaped panels that fills the text's width, the columns by the maze's shape."""
+    rows, columns = shape[0] - 1.4, shape[1] - 1.4
+    across = min(count, 4 if columns <= 1.2 * rows else 3)
+    down = math.ceil(count / across)
+    width = (TEXT - 0.5) / max(across, 3)
+    figure = Figure(figsize=(TEXT, down * (width * rows / columns + 0.28) + rim))
+    axes = list(figure.subplots(down, across, squeeze=False).flat)
+    for ax in axes[count:]:
+        ax.remove()
+    figure.suptitle(title, fontsize=8.5)
+    return figure, axes[:count]
+
+
+def free(walls: Array, grid: Array) -> NDArray[np.bool_]:
+    """Which grid points ``[gx, gy, 2]`` lie outside the walls, bool ``[gx, gy]``."""
+    cells = np.floor(grid - WALL_OFFSET).astype(int)
+    i, j = cells[..., 0], cells[..., 1]
+    inside = (i >= 0) & (j >= 0) & (i < walls.shape[0]) & (j < walls.shape[1])
+    found: NDArray[np.bool_] = inside & (walls[np.where(inside, i, 0), np.where(inside, j, 0)] == 0)
+    return found
+
+
+def standardised(values: Array, where: NDArray[np.bool_]) -> Array:
+    """Mean 0 and deviation 1 over the places ``where``, which leaves what a reward prefers unchanged; NaN elsewhere."""
+    spread = values[where].std()
+    return np.where(where, (values - values[where].mean()) / (spread if spread > 0 else 1.0), np.nan)
+
+
+def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
+    """True and learnt reward over each maze on one scale, demonstrations on top."""
+    keys = ("reward_map", "true_map", "walls", "goal", "grid_xy")
+    for task, title in runs.tasks.items():
+        found = _chosen(runs, load, task, keys)
+        if not found:
+            if _chosen(runs, load, task, ("walls",)):
+                yield Drawing(f"rewards-{slug(task)}", None, ["no run left a map of a step reward"])
+            continue
+        left_out = [clean(runs.methods[m]) for m in runs.methods if m not in found]
+        first = next(iter(found.values()))[1]
+        maps = [("True reward", first["true_map"], first)]
+        maps += [(f"{name_of(runs, m)}, seed {seed}", a["reward_map"], a) for m, (seed, a) in found.items()]
+        figure, axes = _panels(len(maps), first["walls"].shape, f"{short(clean(title))}: reward at rest", rim=0.9)
+        for ax, (name, values, arrays) in zip(axes, maps, strict=True):
+            grid = arrays["grid_xy"]
+            shaded = standardised(values, free(arrays["walls"], grid))
+            image = ax.pcolormesh(
+                grid[..., 1], grid[..., 0], shaded, cmap="viridis", vmin=SHADES[0], vmax=SHADES[1], rasterized=True
+            )
+            _maze(ax, arrays["walls"], arrays["goal"])
+            if "demos" in arrays:
+                ax.add_collection(_lines(arrays["demos"], "white", 0.5, 0.8))
+            ax.set_title(name, fontsize=7, pad=2)
+        bar = figure.colorbar(
+            image, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.03, extend="both", fraction=0.05
+        )
+        bar.set_label("standard deviations from the mean over free places; white: demonstrations", fontsize=7)
+        notes = [f"no map of a step reward: {', '.join(left_out)}"] if left_out else []
+        yield Drawing(f"rewards-{slug(task)}", figure, notes)
+
+
+def paths(runs: Runs, load: Load) -> Iterator[Drawing]:
+    """The ways taken from the evaluation starts, seen and unseen, one panel per method."""
+    keys = ("paths_seen", "paths_unseen", "walls", "goal")
+    for task, title in runs.tasks.items():
+        found = _chosen(runs, load, task, keys)
+        if not found:
+            continue
+        left_out = [clean(runs.methods[m]) for m in runs.methods if m not in found]
+        first = next(iter(found.values()))[1]
+        figure, axes = _panels(len(found), first["walls"].shape, f"{short(clean(title))}: ways taken", rim=0.55)
+        for ax, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
+            _maze(ax, arrays["walls"], arrays["goal"])
+            for key, colour in (("paths_unseen", UNSEEN), ("paths_seen", SEEN)):
+                ax.add_collection(_lines(arrays[key], colour, 0.7, 0.7))
+                starts = arrays[key][:PATHS_SHOWN, 0]
+                ax.plot(starts[:, 1], starts[:, 0], "o", ms=2.4, color=colour, mec="white", mew=0.3, zorder=5)
+            ax.set_facecolor(FAINT)
+            ax.set_title(f"{name_of(runs, method)}, seed {seed}", fontsize=7, pad=2)
+        marks = [
+            Line2D([], [], color=SEEN, marker="o", ms=3, label="from seen starts"),
+            Line2D([], [], color=UNSEEN, marker="o", ms=3, label="from unseen starts"),
+            Line2D([], [], ls="", marker="*", ms=7, mfc="#FFD500", mec=INK, mew=0.4, label="goal"),
+        ]
+        figure.legend(handles=marks, loc="outside lower center", ncols=3)
+        notes = [f"no paths: {', '.join(left_out)}"] if left_out else []
+        yield Drawing(f"paths-{slug(task)}", figure, notes)
+
+
+FIGURES = (rewards, paths)

@@ -1,0 +1,227 @@
+"""A table as plain data, and as Markdown, LaTeX and terminal text. Every string from a record is escaped here."""
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+DAGGER = "†"
+BRIEF = {"failed": "fail", "timeout": "time", "missing": "miss", "skipped": "skip"}  # in a terminal
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{c: "\\" + c for c in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    DAGGER: r"$^\dagger$",
+    "\N{EN DASH}": "--",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry: a value or a status, its interval and what limits it, e.g. ``84.3``, ``[72.1, 96.5]``, ``2/3 ok``."""
+
+    text: str
+    interval: str = ""
+    limit: str = ""
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method's row."""
+
+    title: str
+    control: bool
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows under one heading: contestants first, then controls."""
+
+    title: str
+    lines: Sequence[Line]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table before it is written.
+
+    Args:
+        name: file name without ending.
+        caption: what it shows and how to read it.
+        header: names of the columns after the first.
+        sections: its rows.
+        data: the same as numbers, for CSV.
+        groups: headings over runs of columns, (title, columns), where there are any.
+    """
+
+    name: str
+    caption: str
+    header: Sequence[str]
+    sections: Sequence[Section]
+    data: pd.DataFrame
+    groups: Sequence[tuple[str, int]] = field(default=())
+
+
+def clean(text: str) -> str:
+    """One line without control characters, so that no record can steer a terminal or break a table."""
+    flat = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
+    return re.sub(r"\s+", " ", flat).strip()
+
+
+def slug(text: str) -> str:
+    """A file name: lower-case letters, digits and hyphens only."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unnamed"
+
+
+def markdown_text(text: str) -> str:
+    """Escaped for a Markdown table cell: no HTML, no emphasis, no new column."""
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(clean(text), quote=False))
+
+
+def latex_text(text: str) -> str:
+    """Escaped for LaTeX text."""
+    return "".join(_LATEX.get(c, c) for c in clean(text))
+
+
+def _split(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
+    return [x for x in lines if not x.control], [x for x in lines if x.control]
+
+
+def _marked(line: Line) -> str:
+    return line.title + DAGGER * line.control
+
+
+def markdown_cell(cell: Cell, stacked: bool = False) -> str:
+    """``**84.3** [72.1, 96.5] (2/3 ok)``; ``stacked`` puts the rest small beneath, for narrow columns."""
+    text = markdown_text(cell.text)
+    rest = [markdown_text(cell.interval)] * bool(cell.interval) + [f"({markdown_text(cell.limit)})"] * bool(cell.limit)
+    text = f"**{text}**" if cell.bold else text
+    if stacked and rest:
+        return f"{text}<br><sub>{' '.join(rest)}</sub>"
+    return " ".join([text, *rest])
+
+
+def markdown(table: Table, stacked: bool = False) -> str:
+    """The table with its headings and caption."""
+    spans = [title for title, width in table.groups for _ in range(width)] or [""] * len(table.header)
+    header = [": ".join(filter(None, pair)) for pair in zip(spans, table.header, strict=True)]
+    out = []
+    for section in table.sections:
+        if section.title:
+            out += [f"### {markdown_text(section.title)}", ""]
+        out += [_row(["Method", *map(markdown_text, header)]), _row([":--", *["--:"] * len(header)])]
+        contestants, controls = _split(section.lines)
+        for block in (contestants, controls):
+            if block is controls and contestants and controls:
+                out.append(_row(["*controls*", *[""] * len(header)]))
+            for line in block:
+                out.append(_row([markdown_text(_marked(line)), *(markdown_cell(c, stacked) for c in line.cells)]))
+        out.append("")
+    return "\n".join([*out, markdown_text(table.caption), ""])
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def latex(table: Table) -> str:
+    r"""A ``table*`` for ``\usepackage{booktabs}``; wide ones want ``\usepackage{graphicx}`` for ``\resizebox``."""
+    columns = len(table.header)
+    out = [
+        r"\begin{table*}[t]",
+        r"\centering\small",
+        rf"\caption{{{latex_text(table.caption)}}}",
+        rf"\label{{tab:{table.name}}}",
+        r"\resizebox{\textwidth}{!}{%",
+        rf"\begin{{tabular}}{{l{'r' * columns}}}",
+        r"\toprule",
+    ]
+    if table.groups:
+        spans = [rf"\multicolumn{{{width}}}{{c}}{{{latex_text(title)}}}" for title, width in table.groups]
+        out.append(" & ".join(["", *spans]) + r" \\")
+        start = 2
+        for _, width in table.groups:
+            out.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
+            start += width
+    out.append(" & ".join(["Method", *map(latex_text, table.header)]) + r" \\")
+    for section in table.sections:
+        out.append(r"\midrule")
+        if section.title:
+            out.append(
+                rf"\multicolumn{{{columns + 1}}}{{l}}{{\textit{{{latex_text(section.title)}}}}} \\ \addlinespace[2pt]"
+            )
+        contestants, controls = _split(section.lines)
+        for block in (contestants, controls):
+            if block is controls and contestants and controls:
+                out.append(r"\addlinespace")
+            for line in block:
+                out.append(" & ".join([latex_text(_marked(line)), *map(_latex_cell, line.cells)]) + r" \\")
+    return "\n".join([*out, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = latex_text(cell.text)
+    text = rf"\textbf{{{text}}}" if cell.bold else text
+    small = [latex_text(cell.interval)] * bool(cell.interval) + [f"({latex_text(cell.limit)})"] * bool(cell.limit)
+    return text + (rf" {{\scriptsize {' '.join(small)}}}" if small else "")
+
+
+def plain(table: Table, width: int = 26) -> str:
+    """For a terminal: values and statuses without intervals.
+
+    ``*`` marks what other formats print bold, ``!`` a mean over fewer runs than expected.
+
+    Args:
+        width: longest title kept whole.
+    """
+
+    def short(text: str, most: int) -> str:
+        text = clean(text)
+        return text if len(text) <= most else text[: most - 1] + "…"
+
+    def entry(cell: Cell) -> str:
+        text = clean(cell.text)
+        return BRIEF.get(text, text) + ("!" if "/" in cell.limit else "*" if cell.bold else " ")
+
+    def block(lines: Sequence[Line]) -> list[str]:
+        return [
+            f"{short(line.title, width) + DAGGER * line.control:<{first}}"
+            + "".join(f" {entry(cell):>{w}}" for cell, w in zip(line.cells, widths, strict=True))
+            for line in lines
+        ]
+
+    out = []
+    for section in table.sections:
+        contestants, controls = _split(section.lines)
+        first = max(map(len, [short(line.title, width) + DAGGER for line in section.lines]), default=0)
+        widths = [
+            max([len(h) + 1, *(len(entry(line.cells[i])) for line in section.lines)])
+            for i, h in enumerate(table.header)
+        ]
+        if section.title:
+            out.append(clean(section.title))
+        if table.groups:
+            start, heads = 0, " " * first
+            for title, count in table.groups:
+                room = sum(widths[start : start + count]) + count
+                heads += f"{short(title, room - 2):^{room}}"
+                start += count
+            out.append(heads.rstrip())
+        out.append(" " * first + "".join(f" {h + ' ':>{w}}" for h, w in zip(table.header, widths, strict=True)))
+        rule = "-" * (first + sum(widths) + len(widths))
+        out += [rule, *block(contestants)]
+        out += [rule] * bool(contestants and controls) + block(controls) + [""]
+    return "\n".join(line.rstrip() for line in out)

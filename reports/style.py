@@ -1,0 +1,62 @@
+"""House style: one colour and marker per method in every figure, fonts, widths."""
+
+import hashlib
+from typing import Any
+
+COLUMN, TEXT = 3.35, 6.9  # widths in inches of one column and of a page's text
+INK, FAINT, WALL = "#222222", "#d9d9d9", "#4a4a4a"
+SEEN, UNSEEN = "#0072B2", "#D55E00"
+
+# Okabe and Ito's colours, told apart by readers with any common colour blindness; controls are grey
+KNOWN: dict[str, tuple[str, str]] = {
+    "bc": ("#E69F00", "o"),
+    "gail": ("#D55E00", "v"),
+    "airl": ("#CC79A7", "^"),
+    "maxent": ("#009E73", "p"),
+    "diffusion-irl-mse": ("#332288", "<"),
+    "diffusion-irl-mmd-gaussian": ("#0072B2", "d"),
+    "diffusion-irl-mmd-matern": ("#56B4E9", ">"),
+    "expert": ("#000000", "s"),
+    "oracle-diffuser": ("#4d4d4d", "D"),
+    "unguided-diffuser": ("#858585", "P"),
+    "random": ("#adadad", "X"),
+}
+# for methods without a fixed colour: Paul Tol's muted scheme, less what is too near to the above
+OTHERS = ("#882255", "#117733", "#999933", "#44AA99", "#AA4499", "#661100", "#6699CC", "#AA4466")
+OTHER_MARKERS = "h8*HpdD"
+
+RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are the same everywhere
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.0,
+    "legend.frameon": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,  # text stays text
+    "text.parse_math": False,  # a dollar sign in a method's title is a dollar sign
+    "figure.constrained_layout.use": True,
+}
+
+
+def look(method: str) -> tuple[str, str]:
+    """Colour and marker of a method, the same in every figure and report; chosen by its name where none is fixed."""
+    if method in KNOWN:
+        return KNOWN[method]
+    digest = hashlib.sha256(method.encode()).digest()
+    return OTHERS[digest[0] % len(OTHERS)], OTHER_MARKERS[digest[1] % len(OTHER_MARKERS)]
+
+
+def short(title: str, most: int = 30) -> str:
+    """A title that fits beside an axis."""
+    return title if len(title) <= most else title[: most - 1] + "…"

@@ -1,0 +1,293 @@
+"""The tables: what stands in which column, what is bold, what is said where a number is missing."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from reports.frame import COSTS, Estimate, Runs, estimate, rng_for
+from reports.render import Cell, Line, Section, Table
+from reports.statistics import (
+    MIN_SEEDS,
+    Interval,
+    iqm,
+    iqm_interval,
+    paired_difference,
+    probability_of_improvement,
+)
+from results.schema import METRICS
+
+MAIN = ("score_seen", "score_unseen", "erc_pearson", "erc_pearson_mixture")
+HEADLINE = ("score_seen", "score_unseen", "erc_pearson")
+REWARD = (
+    "erc_pearson",
+    "erc_spearman",
+    "erc_distance",
+    "erc_pearson_mixture",
+    "step_pearson",
+    "window_pearson",
+)
+AGGREGATE = ("normalized_score", "erc_pearson")
+COST_LABELS = {
+    "env_steps": "Environment steps",
+    "gradient_steps": "Gradient steps",
+    "cpu_seconds": "CPU seconds",
+    "wall_seconds": "Wall seconds",
+    "peak_memory_mib": "Peak memory (MiB)",
+}
+ARROWS = {1: " ↑", -1: " ↓", 0: ""}
+NONE = "\N{EN DASH}"
+READING = (
+    f"Mean over seeds [95 % interval: bootstrap widened for few seeds; n<{MIN_SEEDS}: too few for one]. "
+    "Bold: best contestant and those whose paired difference to it has an interval that holds 0 (only cells in which "
+    "every run ended well compete). † control: a yardstick, not a contestant. k/N ok: only k of N runs ended well and "
+    "the mean is over these."
+)
+
+
+def label(metric: str) -> str:
+    """The metric's label with an arrow towards better."""
+    return METRICS[metric].label + ARROWS[METRICS[metric].better]
+
+
+def number(value: float, metric: str) -> str:
+    """Two decimals for bounded metrics, one for scores and seconds, none for counts."""
+    if metric in METRICS:
+        text = f"{value:.2f}" if math.isfinite(METRICS[metric].range[1]) else f"{value:.1f}"
+    else:
+        text = f"{value:,.1f}" if metric.endswith("seconds") else f"{value:,.0f}"
+    return "\N{MINUS SIGN}" + text[1:] if text.startswith("-") and float(text.replace(",", "")) else text.lstrip("-")
+
+
+def bounds(found: Interval | None, metric: str) -> str:
+    """``[low, high]``, or nothing."""
+    return f"[{number(found.low, metric)}, {number(found.high, metric)}]" if found else ""
+
+
+def ended(found: Estimate) -> str:
+    """How the runs of a cell ended: ``3 ok`` or ``1/3 ok, 2 timeout``."""
+    rest = [f"{count} {status}" for status, count in sorted(found.statuses.items()) if status != "ok"]
+    return f"{found.ok} ok" if not rest else ", ".join([f"{found.ok}/{found.expected} ok", *rest])
+
+
+def cell(found: Estimate, metric: str, bold: bool = False) -> Cell:
+    """A metric's entry; where no run has it, why."""
+    if found.n == 0:
+        return Cell(NONE) if found.ok else Cell("/".join(sorted(found.statuses)))
+    limits = [f"n<{MIN_SEEDS}"] * (metric in METRICS and found.n < MIN_SEEDS)
+    limits += [f"{found.n}/{found.expected} ok"] * (found.n < found.expected)
+    interval = bounds(found.interval, metric) if metric in METRICS else ""
+    return Cell(number(found.mean, metric), interval, ", ".join(limits), bold)
+
+
+def winners(runs: Runs, task: str, metric: str) -> set[str]:
+    """The best contestant by its mean, and those that the paired difference over seeds cannot tell from it.
+
+    Only methods compete all of whose expected runs have the metric, three at least: fewer give no interval.
+    """
+    sign = METRICS[metric].better
+    values: dict[str, pd.Series] = {}
+    for method in runs.methods:
+        found = estimate(runs, task, method, metric)
+        if sign and method not in runs.controls and found.n == found.expected >= MIN_SEEDS:
+            values[method] = runs.of(task, method).set_index("seed")[metric].astype(float)
+    if not values:
+        return set()
+    best = max(values, key=lambda m: sign * values[m].mean())
+    tied = {best}
+    for method, ours in values.items():
+        shared = ours.index.intersection(values[best].index)
+        _, gap = paired_difference(
+            [values[best][shared].to_numpy()], [ours[shared].to_numpy()], rng_for("tie", task, metric, best, method)
+        )
+        if gap and gap.low <= 0 <= gap.high:
+            tied.add(method)
+    return tied
+
+
+def _lines(runs: Runs, cells: Callable[[str], Sequence[Cell]], methods: Sequence[str] | None = None) -> list[Line]:
+    chosen = runs.methods if methods is None else methods
+    return [Line(runs.methods[m], m in runs.controls, cells(m)) for m in chosen]
+
+
+def _metrics(runs: Runs, task: str, metrics: Sequence[str]) -> Callable[[str], list[Cell]]:
+    bold = {metric: winners(runs, task, metric) for metric in metrics}
+    return lambda m: [cell(estimate(runs, task, m, metric), metric, m in bold[metric]) for metric in metrics]
+
+
+def data(runs: Runs, metrics: Sequence[str], methods: Sequence[str] | None = None) -> pd.DataFrame:
+    """One row per task and method: means, interval ends, values used, and how the runs ended."""
+    rows = []
+    for task, task_title in runs.tasks.items():
+        for method in runs.methods if methods is None else methods:
+            found = [estimate(runs, task, method, metric) for metric in metrics]
+            row: dict[str, object] = {
+                "task": task,
+                "task_title": task_title,
+                "method": method,
+                "title": runs.methods[method],
+                "control": method in runs.controls,
+                "expected": found[0].expected,
+            }
+            row |= {s: found[0].statuses[s] for s in ("ok", "failed", "timeout", "skipped", "missing")}
+            for metric, value in zip(metrics, found, strict=True):
+                low, high = value.interval or (math.nan, math.nan)
+                row |= {metric: value.mean, f"{metric}_low": low, f"{metric}_high": high, f"{metric}_n": value.n}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def main(runs: Runs) -> Table:
+    """Scores and ERC of every method on every task."""
+    sections = []
+    for task, title in runs.tasks.items():
+        entries = _metrics(runs, task, MAIN)
+        ends = {m: Cell(ended(estimate(runs, task, m, MAIN[0]))) for m in runs.methods}
+        sections.append(Section(title, _lines(runs, lambda m, e=entries, r=ends: [*e(m), r[m]])))  # type: ignore[misc]
+    caption = f"Imitation and reward quality. Score: {METRICS['score_seen'].unit}. {READING}"
+    return Table("main", caption, [*map(label, MAIN), "Runs"], sections, data(runs, MAIN))
+
+
+def headline(runs: Runs) -> Table:
+    """The main table in one block, tasks side by side, for the terminal and the README."""
+    entries = [_metrics(runs, task, HEADLINE) for task in runs.tasks]
+    lines = _lines(runs, lambda m: [c for e in entries for c in e(m)])
+    groups = [(title, len(HEADLINE)) for title in runs.tasks.values()]
+    header = [METRICS[m].short for m in HEADLINE] * len(groups)
+    caption = f"Score from seen and unseen starts ({METRICS['score_seen'].unit}) and ERC (Pearson). {READING}"
+    return Table("headline", caption, header, [Section("", lines)], data(runs, HEADLINE), groups)
+
+
+def reward(runs: Runs) -> Table:
+    """How well the learnt reward agrees with the true one, by measure and coverage."""
+    kinds = {
+        m: sorted({k for k in runs.table.reward_kind[runs.table.method == m] if k not in ("", "none")})
+        for m in runs.methods
+    }
+    with_reward = [m for m in runs.methods if kinds[m]]
+    sections = []
+    for task, title in runs.tasks.items():
+        entries = _metrics(runs, task, REWARD)
+        lines = _lines(runs, lambda m, e=entries: [Cell("/".join(kinds[m])), *e(m)], with_reward)  # type: ignore[misc]
+        sections.append(Section(title, lines))
+    without = [runs.methods[m] for m in runs.methods if not kinds[m]]
+    caption = "Reward quality. Kind: what the method calls its reward (raw, shaped, or of whole trajectories). "
+    caption += f"Without a reward in any run, so not listed: {', '.join(without)}. " if without else ""
+    header = ["Kind", *map(label, REWARD)]
+    return Table("reward", caption + READING, header, sections, data(runs, REWARD, with_reward))
+
+
+def cost(runs: Runs) -> Table:
+    """What a run took."""
+    sections = [
+        Section(title, _lines(runs, lambda m, t=task: [cell(estimate(runs, t, m, c), c) for c in COSTS]))  # type: ignore[misc]
+        for task, title in runs.tasks.items()
+    ]
+    caption = (
+        "Cost of a run: mean over the runs that ended well. † control: a yardstick, not a contestant. "
+        "k/N ok: only k of N runs ended well."
+    )
+    return Table("cost", caption, [COST_LABELS[c] for c in COSTS], sections, data(runs, COSTS))
+
+
+def aggregate(runs: Runs) -> Table:
+    """One line per method over all tasks, compared with the best contestant; incomplete methods are not aggregated."""
+    columns = [_aggregate(runs, metric) for metric in AGGREGATE]
+    lines = _lines(runs, lambda m: [c for cells, _ in columns for c in cells[m]])
+    rows = [
+        {"method": m, "title": runs.methods[m], "control": m in runs.controls, **columns[0][1][m], **columns[1][1][m]}
+        for m in runs.methods
+    ]
+    groups = [(label(metric), 3) for metric in AGGREGATE]
+    caption = (
+        "Over all tasks and seeds: interquartile mean, mean paired difference to the contestant with the highest one, "
+        "and the probability that a run does better than a run of that contestant on the same task, with 95 % "
+        f"stratified bootstrap intervals (seeds within tasks; n<{MIN_SEEDS}: too few for one). A method with a failed, "
+        "missing or undefined value anywhere is not aggregated: k/N values. † control."
+    )
+    header = ["IQM", "difference to best", "P(better than best)"] * len(AGGREGATE)
+    return Table("aggregate", caption, header, [Section("", lines)], pd.DataFrame(rows), groups)
+
+
+def _aggregate(runs: Runs, metric: str) -> tuple[dict[str, list[Cell]], dict[str, dict[str, float]]]:
+    sign = METRICS[metric].better
+    table = runs.table[runs.table.status == "ok"]
+    values = {
+        m: [
+            v.astype(float).to_numpy()
+            for _, v in runs.table[runs.table.method == m].groupby("task", sort=False)[metric]
+        ]
+        for m in runs.methods
+    }
+    whole = {m: v for m, v in values.items() if len(v) == len(runs.tasks) and np.isfinite(np.concatenate(v)).all()}
+    rivals = {m: iqm(np.concatenate(v)) for m, v in whole.items() if m not in runs.controls}
+    best = max(rivals, key=lambda m: sign * rivals[m]) if rivals else None
+    cells: dict[str, list[Cell]] = {}
+    numbers: dict[str, dict[str, float]] = {}
+    for method, strata in values.items():
+        row = dict.fromkeys(
+            f"{metric}_{what}{end}" for what in ("iqm", "difference", "improvement") for end in ("", "_low", "_high")
+        )
+        numbers[method] = {key: math.nan for key in row}
+        if method not in whole:
+            have = int(np.isfinite(table[metric][table.method == method].astype(float)).sum())
+            total = int((runs.table.method == method).sum())
+            cells[method] = [Cell(f"{have}/{total} values" if have else NONE), Cell(NONE), Cell(NONE)]
+            continue
+        found: list[tuple[str, float, Interval | None]] = [
+            ("iqm", iqm(np.concatenate(strata)), iqm_interval(strata, rng_for("iqm", method, metric)))
+        ]
+        if best and method != best and [*map(len, strata)] == [*map(len, whole[best])]:
+            rng = rng_for("best", method, best, metric)
+            found.append(("difference", *paired_difference(strata, whole[best], rng)))
+            better = probability_of_improvement([sign * v for v in strata], [sign * v for v in whole[best]], rng)
+            found.append(("improvement", *better))
+        for what, value, ends in found:
+            low, high = ends or (math.nan, math.nan)
+            keys = (f"{metric}_{what}", f"{metric}_{what}_low", f"{metric}_{what}_high")
+            numbers[method] |= dict(zip(keys, (value, low, high), strict=True))
+        few = "" if found[0][2] else f"n<{MIN_SEEDS}"
+        cells[method] = [
+            Cell(
+                number(value, "erc_pearson" if what == "improvement" else metric),
+                bounds(ends, "erc_pearson" if what == "improvement" else metric),
+                few,
+                method == best and what == "iqm",
+            )
+            for what, value, ends in found
+        ]
+        cells[method] += [Cell("best" if method == best else NONE)] * (3 - len(cells[method]))
+    return cells, numbers
+
+
+def failures(runs: Runs) -> Table:
+    """Every run that did not end well, with its reason."""
+    bad = runs.table[runs.table.status != "ok"]
+    lines = [
+        Line(
+            str(r.title),
+            bool(r.control),
+            [Cell(str(r.task_title)), Cell(str(r.seed)), Cell(str(r.status)), Cell(_short(str(r.reason)))],
+        )
+        for r in bad.itertuples()
+    ]
+    caption = (
+        f"{len(bad)} of {len(runs.table)} expected runs did not end well." if len(bad) else "Every run ended well."
+    )
+    columns = ["method", "task", "seed", "status", "reason"]
+    return Table("failures", caption, ["Task", "Seed", "Status", "Reason"], [Section("", lines)], bad[columns])
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= 200 else reason[:199] + "…"
+
+
+TABLES = (main, aggregate, reward, cost, failures)
+
+
+def ended_all(runs: Runs) -> str:
+    """How all runs ended, e.g. ``96 of 99 runs ended well: 2 failed, 1 missing.``"""
+    counts = runs.table.status.value_counts()
+    rest = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()) if status != "ok")
+    return f"{counts.get('ok', 0)} of {len(runs.table)} runs ended well" + (f": {rest}." if rest else ".")
