@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ class Cell:
         """The record of this cell."""
         shared = ("id", "method", "title", "task", "task_title", "seed", "demos", "step_budget", "base_seed")
         shared += ("eval_starts", "config", "code", "control", "suite")
-        return Record(status=status, provenance=provenance, **{name: getattr(self, name) for name in shared}, **rest)
+        origin = {**provenance, "finished": datetime.now(UTC).isoformat(timespec="microseconds")}
+        return Record(status=status, provenance=origin, **{name: getattr(self, name) for name in shared}, **rest)
 
 
 def fix_globals(cell: Cell) -> None:
@@ -121,7 +123,8 @@ def _outcome(cell: Cell, work: Path, progress: Progress) -> dict[str, Any]:
     found = score(task, learned, posed, cell.seed, cell.eval_starts, code_hash(cell.task_module))
     narrow = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in found.artefacts.items()}
     np.savez_compressed(work / "artefacts.npz", **narrow)
-    _keep_learned(learned, work / "learned")
+    if not cell.control:  # a control may wrap what cannot be saved
+        _keep_learned(learned, work / "learned")
     curve, notes = _finite_curve(learned.curve)
     return {
         "status": "ok",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from benchmark.cell import Cell
@@ -32,6 +32,8 @@ Seeds = Annotated[str | None, typer.Option(help="As in 0-4, 0,2 or 3.")]
 Assigned = Annotated[list[str] | None, typer.Option("--set", help="method.key=value. Repeatable.")]
 Results = Annotated[Path, typer.Option(help="Folder of the records.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+# read by numerical libraries when they are first imported: one thread each, so that results do not depend on the cores
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 RESULTS, OUT = Path("results/runs"), Path("reports/out")
 
 
@@ -159,7 +161,11 @@ def run(
     _warn_unavailable(registry)
     _warn_corrupt(store)
     _execute(cells, store, workers, retry or [])
-    _report(store, out, name, cells)
+    # what else of the suite stands is shown too: running one method must not empty the tables of the others
+    whole = {(cell.method, cell.task, cell.seed): cell for cell in _grid(suite, None, None, None, None)[1]}
+    shown = {place: cell for place, cell in whole.items() if store.get(cell.id)}
+    shown |= {(cell.method, cell.task, cell.seed): cell for cell in cells}
+    _report(store, out, name, list(shown.values()))
 
 
 def _print_plan(todo: list["Cell"], as_json: bool) -> None:
@@ -201,7 +207,7 @@ def _execute(cells: list["Cell"], store: "Store", workers: int, retry: list[str]
 def _report(store: "Store", out: Path, suite: str, cells: list["Cell"]) -> None:
     from reports.build import build
 
-    print(build(store.root, out, suite, ids={cell.id for cell in cells}))
+    print(build(store.root, out, suite, {cell.id: (cell.method, cell.task, cell.seed) for cell in cells}))
     print(f"\nTables and figures: {out}/   Records: {store.root}/")
 
 
@@ -307,8 +313,28 @@ def data_make(task: Tasks = None, seeds: Seeds = "0") -> None:
                 print(f"{made.id}: {len(made)} episodes, true returns {low:.1f} to {high:.1f}")
 
 
+@data_app.command("train")
+def data_train(
+    policy: Annotated[str, typer.Argument(help="A stored policy, e.g. halfcheetah-expert.")],
+    seed: int = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the policies.")] = Path("envs/policies"),
+) -> None:
+    """Train a stored policy again by its recipe; takes tens of minutes."""
+    from benchmark.experts import LEVELS, train_policy
+
+    names = [f"halfcheetah-{level}" for level in (*LEVELS, "expert")]
+    if policy not in names:
+        raise unknown("policy", policy, names)
+    train_policy(policy.removeprefix("halfcheetah-"), seed, out, progress=_print_progress)
+
+
+def _print_progress(fraction: float, values: dict[str, float]) -> None:
+    print(f"{100 * fraction:5.1f} %  " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+
 def main() -> None:
     """Runs the command line; user errors become one line on stderr and exit code 2."""
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
         app()
     except UserError as error:

@@ -20,7 +20,6 @@ from results.store import Store
 
 REPORT_EVERY = 0.2  # seconds between two reports of one cell
 GRACE = 2.0  # seconds a worker gets to exit once its record stands
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,6 @@ class Processes:
 
     def __init__(self, workers: int, store: Store, provenance: dict[str, Any], preload: Sequence[str]) -> None:
         self.workers, self._store, self._provenance = workers, store, provenance
-        os.environ.update(dict.fromkeys(THREADS, "1"))
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["benchmark.cell", *preload])
         self._running: list[_Worker] = []
