@@ -1,5 +1,6 @@
 """One cell of the grid, from its plain description to its record."""
 
+import contextlib
 import random
 import resource
 import time
@@ -67,10 +68,9 @@ class Cell:
 
     def record(self, status: Status, provenance: dict[str, Any], **rest: Any) -> Record:
         """The record of this cell."""
-        shared = ("id", "method", "title", "task", "task_title", "seed", "demos", "step_budget", "base_seed")
-        shared += ("eval_starts", "config", "code", "control", "suite")
         origin = {**provenance, "finished": datetime.now(UTC).isoformat(timespec="microseconds")}
-        return Record(status=status, provenance=origin, **{name: getattr(self, name) for name in shared}, **rest)
+        shared = {name: getattr(self, name) for name in Record.model_fields if hasattr(self, name)}
+        return Record(status=status, provenance=origin, **shared, **rest)
 
 
 def fix_globals(cell: Cell) -> None:
@@ -83,10 +83,8 @@ def fix_globals(cell: Cell) -> None:
 
 
 def _reset_peak() -> None:
-    try:
+    with contextlib.suppress(OSError):  # not Linux: the peak stays that of the process
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # not Linux: the peak is that of the process
 
 
 def _peak_mib() -> float:
@@ -121,7 +119,7 @@ def _outcome(cell: Cell, work: Path, progress: Progress) -> dict[str, Any]:
         raise TypeError(f"fit returned a {type(learned).__name__}; it must return a methods.base.Learned")
     progress(1.0, {})
     found = score(task, learned, posed, cell.seed, cell.eval_starts, code_hash(cell.task_module))
-    narrow = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in found.artefacts.items()}
+    narrow: dict[str, Any] = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in found.artefacts.items()}
     np.savez_compressed(work / "artefacts.npz", **narrow)
     if not cell.control:  # a control may wrap what cannot be saved
         _keep_learned(learned, work / "learned")
@@ -158,7 +156,7 @@ def run_cell(cell: Cell, store: Store, provenance: dict[str, Any], progress: Pro
     except (Exception, SystemExit) as error:
         (work / "error.txt").write_text(traceback.format_exc())
         outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-    spent = {"wall_seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
+    spent: dict[str, Any] = {"wall_seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
     record = cell.record(provenance=provenance, peak_memory_mib=_peak_mib(), **spent, **outcome)
     store.commit(record)
     return record

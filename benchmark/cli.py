@@ -145,6 +145,7 @@ def run(
     as_json: AsJson = False,
     results: Results = RESULTS,
     out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = OUT,
+    reporting: Annotated[bool, typer.Option("--report/--no-report", help="Write tables and figures.")] = True,
 ) -> None:
     """Run what is left of a suite, then report."""
     from benchmark.runner import plan
@@ -161,6 +162,8 @@ def run(
     _warn_unavailable(registry)
     _warn_corrupt(store)
     _execute(cells, store, workers, retry or [])
+    if not reporting:
+        return
     # what else of the suite stands is shown too: running one method must not empty the tables of the others
     whole = {(cell.method, cell.task, cell.seed): cell for cell in _grid(suite, None, None, None, None)[1]}
     shown = {place: cell for place, cell in whole.items() if store.get(cell.id)}
@@ -246,7 +249,9 @@ def status(
         return
     for row in rows:
         if row["status"] not in ("ok", "missing"):
-            print(f"{row['id']}  {row['status']:8}{row['method']} · {row['task']} · seed {row['seed']}: {row['reason']}")
+            print(
+                f"{row['id']}  {row['status']:8}{row['method']} · {row['task']} · seed {row['seed']}: {row['reason']}"
+            )
     _warn_unavailable(registry)
     _warn_corrupt(store)
     print(f"{suite}: {len(rows)} cells: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items())))

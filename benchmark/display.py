@@ -71,7 +71,10 @@ class Display:
         if not self._seconds:
             return "time left unknown"
         usual = sum(self._seconds.values()) / len(self._seconds)
-        expect = lambda cell: self._seconds.get((cell.method, cell.task), usual)  # noqa: E731
+
+        def expect(cell: Cell) -> float:
+            return self._seconds.get((cell.method, cell.task), usual)
+
         now = time.monotonic()
         seconds = sum(map(expect, self._waiting.values())) / self._workers
         seconds += max((expect(cell) - (now - begun) for cell, begun, *_ in self._running.values()), default=0.0)

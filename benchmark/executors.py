@@ -169,7 +169,9 @@ class Processes:
 
     def submit(self, cell: Cell) -> None:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(cell, self._store.root.absolute(), self._provenance, theirs))
+        process = self._context.Process(
+            target=_work, args=(cell, self._store.root.absolute(), self._provenance, theirs)
+        )
         process.start()
         theirs.close()
         self._running.append(_Worker(cell, process, ours))

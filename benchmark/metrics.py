@@ -57,4 +57,5 @@ def window_sums(values: ArrayLike, length: int) -> NDArray[np.float64]:
     """
     steps = np.asarray(values, np.float64)
     n, whole = steps.shape[0], steps.shape[1] // length
-    return steps[:, : whole * length].reshape(n, whole, length).sum(2).T
+    sums: NDArray[np.float64] = steps[:, : whole * length].reshape(n, whole, length).sum(2)
+    return sums.T

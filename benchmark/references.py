@@ -33,7 +33,8 @@ class Uniform(Policy):
 def true_returns(task: Task, run: Rollout) -> NDArray[np.float64]:
     """Undiscounted true return of each episode, float64 ``[n]``."""
     rewards = task.reward(run.states[:, :-1], run.trajectories.acts, run.states[:, 1:])
-    return np.asarray(rewards, np.float64).sum(1)
+    returns: NDArray[np.float64] = np.asarray(rewards, np.float64).sum(1)
+    return returns
 
 
 def _measure(task: Task) -> dict[str, list[float]]:

@@ -1,4 +1,4 @@
-"""Presence is registration: whatever stands in methods/, baselines/ and envs/, or is named by an entry point, is found."""
+"""Presence is registration: what stands in methods/, baselines/ and envs/, or is named by an entry point, is found."""
 
 import importlib
 import pkgutil

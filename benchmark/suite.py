@@ -17,7 +17,7 @@ from methods.base import Method
 from results.schema import cell_id
 
 FOLDER = Path(__file__).parent / "suites"
-ALL = "all"
+ALL: Literal["all"] = "all"
 
 
 def parse_seeds(given: Any) -> Any:
@@ -75,7 +75,8 @@ class Suite(BaseModel):
 
 
 def _explain(error: ValidationError, what: str, keys: Sequence[str]) -> UserError:
-    first = error.errors()[0]
+    # a misspelt key explains the missing one better than the other way round
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return UserError(f"{what}: {unknown('key', place, keys)}")

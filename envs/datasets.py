@@ -1,6 +1,7 @@
 """Datasets from recipes, cached as npz under an id that names recipe, arguments and seed."""
 
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def cached(id: str, build: Callable[[], tuple[Trajectories, Floats]]) -> Dataset
         try:
             with np.load(path, allow_pickle=False) as file:
                 return Dataset(Trajectories(file["obs"], file["acts"]), file["rewards"], id)
-        except (OSError, KeyError, ValueError, EOFError):  # absent or damaged: rebuilt, never used
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):  # absent or damaged: rebuilt, never used
             trajectories, rewards = build()
             temporary = path.with_suffix(f".{os.getpid()}.tmp")
             with open(temporary, "wb") as file:

@@ -37,14 +37,19 @@ class ToyConfig(Config):
     steps: int = 10
     scale: float = 1.0
     sleep: float = 0.0
+    trace: str = ""
 
 
 def learned(problem: Problem, config: ToyConfig, rng: np.random.Generator, value: float = 0.0) -> Learned:
     """Takes some steps and returns noise. Draws from global generators too, which the harness must therefore fix."""
+    if config.trace:
+        with open(config.trace, "a") as file:
+            file.write(f"{os.getpid()}\n")
     env = problem.make_env(2, rng)
     env.reset()
     for step in range(config.steps):
-        env.step(rng.uniform(-1, 1, (2, *problem.action_space.shape)))
+        if env.step(rng.uniform(-1, 1, (2, *problem.action_space.shape)))[1]:
+            env.reset()
         problem.progress(step / config.steps, {"step": step})
     time.sleep(config.sleep)
     reward = Linear(problem.demos.obs.shape[-1])

@@ -1,0 +1,432 @@
+"""The harness as a user meets it: what is run, kept, refused, and what becomes of what goes wrong."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from benchmark import cli, provenance, registry
+from benchmark.errors import UserError
+from benchmark.runner import plan
+from benchmark.suite import cells, load_suite, parse_seeds
+from results.schema import Record
+from results.store import Store
+
+ROOT = Path(__file__).parents[1]
+SUITE = """
+description: for tests
+seeds: "0"
+base_seed: 0
+methods: []
+tasks: [maze2d-umaze]
+step_budget: {all: 4000}
+eval_starts: 2
+timeout_s: 60
+"""
+
+
+class Desk:
+    """A user with a suite file and a results folder."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.results, self.suite = folder / "runs", folder / "mine.yaml"
+        self.suite.write_text(SUITE)
+        self._capsys, self._monkeypatch = capsys, monkeypatch
+
+    def arguments(self, command: str, *toys: str, extra: tuple[str, ...] = ()) -> list[str]:
+        chosen = [piece for toy in toys for piece in ("--method", f"tests.toys:{toy}")]
+        where = ["--results", str(self.results)]
+        if command == "run":
+            where += ["--no-report"]
+        return [command, str(self.suite), *chosen, *where, *extra]
+
+    def do(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout, stderr of one command."""
+        self._monkeypatch.setattr(sys, "argv", ["irlbench", *arguments])
+        self._capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = self._capsys.readouterr()
+        return code, captured.out, captured.err
+
+    def run(self, *toys: str, extra: tuple[str, ...] = ()) -> dict[str, Record]:
+        """Runs toys; their records by method."""
+        code, _, errors = self.do(*self.arguments("run", *toys, extra=("--workers", "2", *extra)))
+        assert code == 0, errors
+        return {record.method: record for record in Store(self.results).load()[0]}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(tmp_path, capsys, monkeypatch)
+
+
+def test_whatever_happens_becomes_a_record(desk: Desk) -> None:
+    toys = ["RAISES", "EXITS", "EXITS_HARD", "SEGFAULTS", "NAN_POLICY", "NAN_REWARD", "FLAT_REWARD", "GREEDY", "SKIPS"]
+    records = desk.run("GOOD", *toys)
+    outcomes = {name: (record.status, record.reason) for name, record in records.items()}
+    assert outcomes == {
+        "toy-good": ("ok", ""),
+        "toy-flat-reward": ("ok", ""),
+        "toy-raises": ("failed", "ValueError: as intended"),
+        "toy-exits": ("failed", "SystemExit: 3"),
+        "toy-exits-hard": ("failed", "worker exited with code 3 before it left a record"),
+        "toy-segfaults": ("failed", "worker killed by SIGSEGV before it left a record"),
+        "toy-nan-policy": ("failed", "ValueError: actions [2, 2] must be finite and of shape [2, 2]"),
+        "toy-nan-reward": ("failed", "NotFinite: learnt return is not finite on 133 of 133 episodes"),
+        "toy-greedy": ("failed", outcomes["toy-greedy"][1]),
+        "toy-skips": ("skipped", "not for me"),
+    }
+    assert "budget" in outcomes["toy-greedy"][1]
+    good, flat = records["toy-good"], records["toy-flat-reward"]
+    assert good.metrics.keys() >= {"score_seen", "score_unseen", "normalized_score", "erc_pearson", "window_pearson"}
+    assert good.env_steps == 20 and good.gradient_steps == 1 and good.peak_memory_mib > 1 and good.wall_seconds > 0
+    assert good.provenance["versions"]["mujoco"] and good.provenance["finished"]
+    assert "erc_pearson" not in flat.metrics and any(note.startswith("erc_pearson:") for note in flat.notes)
+    store = Store(desk.results)
+    assert "last words" in (store.folder(records["toy-exits-hard"].id) / "error.txt").read_text()
+    assert "as intended" in (store.folder(records["toy-raises"].id) / "error.txt").read_text()
+    with np.load(store.folder(good.id) / "artefacts.npz", allow_pickle=False) as file:
+        assert file["reward_map"].shape == file["true_map"].shape == file["grid_xy"].shape[:2]
+        assert file["paths_seen"].shape == file["paths_unseen"].shape == (2, 301, 2)
+        assert file["learnt_returns"].shape == file["true_returns"].shape == (133,)
+        assert file["learnt_steps"].shape == (2000,) and file["learnt_steps"].dtype == np.float32
+
+
+def test_a_cell_that_hangs_is_ended_and_the_run_goes_on(desk: Desk) -> None:
+    desk.suite.write_text(SUITE.replace("timeout_s: 60", "timeout_s: 2"))
+    started = time.monotonic()
+    records = desk.run("HANGS", "GOOD", extra=("--workers", "1"))
+    assert records["toy-hangs"].status == "timeout" and "2 s" in records["toy-hangs"].reason
+    assert records["toy-good"].status == "ok"
+    assert time.monotonic() - started < 60
+    assert not any("_work" in " ".join(child.cmdline()) for child in psutil.Process().children(recursive=True))
+
+
+def test_what_is_done_is_not_done_again_unless_asked(desk: Desk, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    with_trace = ("--set", f"toy-good.trace={trace}")
+    first = desk.run("GOOD", "RAISES", extra=with_trace)
+    again = desk.run("GOOD", "RAISES", extra=with_trace)
+    assert again == first and len(trace.read_text().split()) == 1
+    code, out, _ = desk.do(*desk.arguments("run", "GOOD", "RAISES", extra=with_trace))
+    assert code == 0 and "2 done, 0 to run" in out
+    retried = desk.run("GOOD", "RAISES", extra=(*with_trace, "--retry", "failed"))
+    assert retried["toy-good"] == first["toy-good"]
+    assert retried["toy-raises"].provenance["finished"] > first["toy-raises"].provenance["finished"]
+
+
+def results_of(desk: Desk) -> dict[str, tuple[dict[str, float], dict[str, bytes]]]:
+    store = Store(desk.results)
+    found = {}
+    for record in store.load()[0]:
+        with np.load(store.folder(record.id) / "artefacts.npz") as file:
+            found[record.id] = (record.metrics, {name: file[name].tobytes() for name in file})
+    return found
+
+
+def test_results_do_not_depend_on_workers_or_order(desk: Desk, tmp_path: Path) -> None:
+    seen = []
+    for workers, toys in ((2, ("GOOD", "PROPER")), (1, ("PROPER", "GOOD")), (0, ("GOOD", "PROPER"))):
+        desk.results = tmp_path / f"runs{workers}"
+        desk.run(*toys, extra=("--workers", str(workers), "--seeds", "0-1"))
+        seen.append(results_of(desk))
+    assert len(seen[0]) == 4
+    assert seen[0] == seen[1] == seen[2]
+    good = [r for r in Store(desk.results).load()[0] if r.method == "toy-good"]
+    assert good[0].metrics != good[1].metrics  # seeds do matter
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmark", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def traced(trace: Path) -> list[int]:
+    return [int(line) for line in trace.read_text().split()] if trace.exists() else []
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_goes_on_where_it_was(desk: Desk, tmp_path: Path, how: signal.Signals) -> None:
+    trace = tmp_path / "trace"
+    settings = ("--set", f"toy-good.trace={trace}", "--set", "toy-good.sleep=3", "--seeds", "0-1", "--workers", "1")
+    process = start(desk.arguments("run", "GOOD", extra=settings))
+    wait_for(lambda: len(Store(desk.results).load()[0]) == 1 and len(traced(trace)) == 2)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=30)
+    if how == signal.SIGINT:
+        assert process.returncode == 130 and "goes on from here" in errors and "Traceback" not in errors
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in traced(trace)), 10)
+    kept = Store(desk.results).load()[0]
+    assert len(kept) == 1
+    desk.run("GOOD", extra=settings[:-2])
+    records = Store(desk.results).load()[0]
+    assert len(records) == 2 and kept[0] in records and len(traced(trace)) == 3
+
+
+def test_two_runs_at_once_share_the_work(desk: Desk, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    settings = ("--set", f"toy-good.trace={trace}", "--set", "toy-good.sleep=1", "--seeds", "0-3", "--workers", "1")
+    both = [start(desk.arguments("run", "GOOD", extra=settings)) for _ in range(2)]
+    for process in both:
+        out, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert out.count(" ok ") >= 1
+    assert len(traced(trace)) == 4 and len(Store(desk.results).load()[0]) == 4
+
+
+def test_a_corrupt_record_is_named_skipped_counted_and_made_again(desk: Desk) -> None:
+    records = desk.run("GOOD", "PROPER")
+    path = Store(desk.results).path(records["toy-good"].id)
+    path.write_text(path.read_text()[:100])
+    code, out, errors = desk.do(*desk.arguments("status", "GOOD", "PROPER"))
+    assert code == 0 and str(path) in errors and "skipped" in errors
+    assert "1 missing, 1 ok" in out
+    code, out, _ = desk.do(*desk.arguments("status", "GOOD", "PROPER", extra=("--json",)))
+    assert json.loads(out)["corrupt"] == [str(path)]
+    assert desk.run("GOOD", "PROPER")["toy-good"].metrics == records["toy-good"].metrics
+
+
+def test_dry_run_writes_nothing(desk: Desk) -> None:
+    code, out, _ = desk.do(*desk.arguments("run", "GOOD", extra=("--dry-run",)))
+    assert code == 0 and "1 cells to run" in out and not desk.results.exists()
+    code, out, _ = desk.do(*desk.arguments("run", "GOOD", extra=("--dry-run", "--json")))
+    assert json.loads(out)[0]["method"] == "toy-good"
+
+
+BAD = {
+    "suite": (("run", "smokey"), "unknown suite 'smokey'. Did you mean smoke?"),
+    "suite file": (("run", "nowhere/mine.yaml"), "cannot be read"),
+    "method": (("run", "smoke", "--method", "expertt"), "unknown method 'expertt'. Did you mean expert?"),
+    "reference": (("run", "smoke", "--method", "tests.toys:NOPE"), "cannot be imported"),
+    "no method": (("run", "smoke", "--method", "tests.toys:SUITE"), "cannot be imported"),
+    "not a method": (("run", "smoke", "--method", "tests.toys:ToyConfig"), "must be a methods.base.Method"),
+    "task": (("run", "smoke", "--task", "maze2d-umase"), "Did you mean maze2d-umaze"),
+    "seeds": (("run", "smoke", "--seeds", "one"), "numbers are needed, as in 0-4"),
+    "order of seeds": (("run", "smoke", "--seeds", "4-0"), "4 comes after 0"),
+    "form of set": (("run", "smoke", "--set", "epochs=3"), "the form is method.key=value"),
+    "method in set": (("run", "smoke", "--method", "expert", "--set", "bc.epochs=3"), "unknown method in --set 'bc'"),
+    "key in set": (
+        ("run", "smoke", "--method", "tests.toys:GOOD", "--set", "toy-good.step=3"),
+        "unknown key 'step'. Did you mean steps",
+    ),
+    "type in set": (
+        ("run", "smoke", "--method", "tests.toys:GOOD", "--set", "toy-good.steps=many"),
+        "steps = 'many'",
+    ),
+    "retry": (("run", "smoke", "--retry", "all"), "allowed are failed, timeout, skipped"),
+    "policy": (("data", "train", "halfcheetah-exprt"), "Did you mean halfcheetah-expert"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_message_and_exit_code_2(desk: Desk, arguments: tuple[str, ...], message: str) -> None:
+    where = () if arguments[0] == "data" else ("--results", str(desk.results))
+    code, out, errors = desk.do(*arguments, *where)
+    assert code == 2 and message in errors and out == ""
+    assert errors.count("\n") == 1 and "Traceback" not in errors
+    assert not desk.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("timeout_s", "timeout", "Did you mean timeout_s?"),
+        ('seeds: "0"', "seeds: x", "numbers are needed"),
+        ("timeout_s: 60", "timeout_s: -1", "timeout_s = -1"),
+        ("tasks: [maze2d-umaze]", "tasks: [maze2d-umazes]", "Did you mean maze2d-umaze"),
+        ("{all: 4000}", "{maze: 4000}", "unknown task 'maze'"),
+        ("{all: 4000}", "{all: 0}", "greater than or equal to 1"),
+        ("description: for tests", "- nothing", "cannot be read"),
+        (SUITE, "just text", "keys and values are needed"),
+    ],
+)
+def test_a_bad_suite_is_refused(desk: Desk, old: str, new: str, message: str) -> None:
+    desk.suite.write_text(SUITE.replace(old, new))
+    code, _, errors = desk.do(*desk.arguments("run", "GOOD"))
+    assert code == 2 and message in errors and not desk.results.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    desk.results = tmp_path / "file" / "runs"
+    code, _, errors = desk.do(*desk.arguments("run", "GOOD"))
+    assert code == 2 and "cannot be written" in errors and "--results" in errors
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_run_ends_with_tables_and_figures(desk: Desk, tmp_path: Path) -> None:
+    arguments = desk.arguments("run", "GOOD", extra=("--report", "--out", str(tmp_path / "out")))
+    code, out, _ = desk.do(*arguments)
+    assert code == 0 and "toy-good" in out and str(tmp_path / "out") in out
+    assert "toy-good" in (tmp_path / "out" / "tables" / "main.md").read_text()
+    assert list((tmp_path / "out" / "figures").glob("*.pdf"))
+
+
+def test_report_without_records_says_what_to_run(desk: Desk) -> None:
+    code, _, errors = desk.do("report", "smoke", "--results", str(desk.results))
+    assert code == 2 and "run smoke" in errors
+
+
+def test_help_is_fast_and_loads_no_torch() -> None:
+    code = "import sys; sys.argv = ['irlbench', 'run', '--help']\nfrom benchmark import cli\n"
+    code += "try: cli.main()\nexcept SystemExit: pass\nassert not {'torch', 'mujoco', 'pandas'} & set(sys.modules)"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert "--method" in done.stdout
+    # processor time: other tests may hold the cores
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
+
+
+def test_list_says_what_is_there(desk: Desk) -> None:
+    code, out, _ = desk.do("list", "--json")
+    found = json.loads(out)
+    assert code == 0 and found["methods"].keys() >= {"expert", "random"}
+    assert found["tasks"].keys() >= {"maze2d-umaze", "maze2d-large"}
+    assert found["suites"].keys() == {"smoke", "quick", "paper"}
+    assert all(method["source"] for method in found["methods"].values())
+
+
+def test_the_suites_that_come_along_hold_for_everything_found() -> None:
+    found = registry.discover()
+    for name in ("smoke", "quick", "paper"):
+        grid = cells(*load_suite(name), found)
+        assert len({cell.id for cell in grid}) == len(grid)
+        assert len(grid) % (len(found.methods) * len(found.tasks)) == 0
+    assert "reduced" in load_suite("quick")[1].description
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that counts as part of baselines/."""
+    import baselines
+
+    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(tmp_path)])
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("baselines.zz")]:
+        del sys.modules[name]
+
+
+def test_a_broken_module_is_unavailable_and_stops_nothing_else(plugins: Path) -> None:
+    (plugins / "zz_broken.py").write_text("import no_such_module")
+    (plugins / "zz_wrong.py").write_text("METHOD = 3")
+    (plugins / "zz_twin.py").write_text("from methods.controls import METHODS")
+    (plugins / "zz_exits.py").write_text("raise SystemExit")
+    (plugins / "_zz_helper.py").write_text("raise RuntimeError('never imported')")
+    (plugins / "zz_fine.py").write_text("from tests.toys import GOOD as METHOD")
+    found = registry.discover()
+    assert "no_such_module" in found.unavailable["baselines.zz_broken"]
+    assert "exports a int" in found.unavailable["baselines.zz_wrong"]
+    assert "taken by" in found.unavailable["baselines.zz_twin"]
+    assert "SystemExit" in found.unavailable["baselines.zz_exits"]
+    assert {"toy-good", "expert"} <= found.methods.keys()
+    with pytest.raises(UserError, match=r"zz-broken.*unavailable.*no_such_module"):
+        found.method("zz-broken")
+
+
+def test_the_code_hash_follows_what_a_method_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package = tmp_path / "plug"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "method.py").write_text("def f():\n    from plug import helper\n    import numpy\n")
+    (package / "helper.py").write_text("x = 1")
+    (package / "other.py").write_text("x = 1")
+
+    def digest() -> str:
+        for cached in (provenance.code_hash, provenance.imports, provenance._source):
+            cached.cache_clear()
+        return provenance.code_hash("plug.method")
+
+    assert {"plug.method", "plug.helper"} <= provenance.sources(["plug.method"]).keys()
+    before = digest()
+    (package / "other.py").write_text("x = 2")
+    assert digest() == before
+    (package / "helper.py").write_text("x = 2")
+    assert digest() != before
+
+
+def test_the_code_hash_covers_harness_and_data_but_not_other_methods() -> None:
+    found = provenance.sources(["methods.diffusion_irl", "envs.halfcheetah", *provenance.HARNESS])
+    assert {"methods.diffuser", "methods.base", "benchmark.metrics", "benchmark.references", "envs.physics"} <= set(
+        found
+    )
+    assert not any(name.startswith(("baselines", "reports", "benchmark.runner", "torch")) for name in found)
+
+
+def test_identity_changes_with_what_decides_the_result(tmp_path: Path) -> None:
+    found = registry.discover()
+    base = load_suite("smoke")[1]
+
+    def ids(**changes: object) -> set[str]:
+        suite = base.model_copy(update={"methods": ["expert"], "tasks": ["maze2d-umaze"], **changes})
+        return {cell.id for cell in cells("any", suite, found)}
+
+    same = ids()
+    assert ids(timeout_s=1.0, description="other") == same
+    for changes in ({"seeds": [1]}, {"base_seed": 1}, {"step_budget": {"all": 5}}, {"demos": {"all": 3}}):
+        assert not ids(**changes) & same, changes
+    assert not ids(eval_starts=1) & same
+
+
+def test_settings_win_in_order() -> None:
+    found = registry.discover()
+    found.method("tests.toys:GOOD")
+    suite = load_suite("smoke")[1].model_copy(
+        update={"settings": {"toy-good": {"all": {"steps": 3, "scale": 3.0}, "maze2d-umaze": {"steps": 4}}}}
+    )
+    assigned = {"toy-good": {"scale": 5}}
+    grid = cells("any", suite, found, ["toy-good"], ["maze2d-umaze", "maze2d-large"], [], assigned)
+    assert [(cell.config["steps"], cell.config["scale"]) for cell in grid] == [(4, 5.0), (3, 5.0)]
+
+
+def test_longest_first_where_it_is_known(desk: Desk) -> None:
+    found = registry.discover()
+    for toy in ("GOOD", "PROPER"):
+        found.method(f"tests.toys:{toy}")
+    suite = load_suite(str(desk.suite))[1]
+    grid = cells("any", suite, found, ["toy-good", "toy-proper", "expert"])
+    store = Store(desk.results)
+    store.prepare()
+    for cell, seconds in zip(grid[:2], (1.0, 9.0), strict=True):
+        store.commit(cell.record("ok", {}, wall_seconds=seconds))
+    later = cells("any", suite, found, ["toy-good", "toy-proper", "expert"], [], [1])
+    assert [cell.method for cell in plan(later, store).todo] == ["expert", "toy-proper", "toy-good"]
+    assert len(plan(grid, store).done) == 2 and len(plan(grid, store, ["ok"]).done) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("0-2", [0, 1, 2]), ("0,2", [0, 2]), (3, [3]), ("1, 3-4,3", [1, 3, 4]), ([5], [5])]
+)
+def test_seeds(given: object, expected: list[int]) -> None:
+    assert parse_seeds(given) == expected
+
+
+def test_nothing_is_left_behind(desk: Desk) -> None:
+    desk.run("GOOD", "EXITS_HARD")
+    left = {path.name for path in desk.results.iterdir()} - {".locks", ".work"}
+    stems = {record.id for record in Store(desk.results).load()[0]}
+    assert left == stems | {f"{stem}.json" for stem in stems}
+    assert not list((desk.results / ".work").iterdir())
+    assert os.environ["OMP_NUM_THREADS"] == "1"
