@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -18,9 +18,14 @@ from reports.plots import Drawing
 from reports.render import Table, clean, latex, markdown, markdown_text, plain
 from reports.style import RC
 from reports.tables import TABLES, ended_all, headline
+from results.schema import METRICS
 from results.store import Store
 
 PARTS = ("tables", "figures", "summary.md")
+LEGEND = (
+    f"Score: {METRICS['score_seen'].unit}, from seen and unseen starts. ERC: correlation of learnt and true returns.\n"
+    "* best contestant, or not told apart from it over seeds   † control   ! not every run ended well"
+)
 
 
 def build(records: Path, out: Path, suite: str | None = None, expected: Mapping[str, Place] | None = None) -> str:
@@ -62,17 +67,7 @@ def build(records: Path, out: Path, suite: str | None = None, expected: Mapping[
         shutil.rmtree(work, ignore_errors=True)
     front = headline(runs)
     title = f"Suite {suite}: {ended_all(runs)}" if suite else ended_all(runs)
-    return "\n".join([clean(title), "", plain(front), *_legend(runs)])
-
-
-def _legend(runs: Runs) -> list[str]:
-    lines = [
-        "Score: 0 random, 100 demonstrator, from seen and unseen starts. ERC: correlation of learnt and true returns."
-    ]
-    lines.append(
-        "* best contestant, or not told apart from it over seeds   † control   ! not every run ended well"
-    )
-    return lines
+    return "\n".join([clean(title), "", plain(front), LEGEND])
 
 
 def summary(runs: Runs, suite: str | None, problems: list[str]) -> str:
@@ -131,13 +126,11 @@ def _drawings(runs: Runs, load: mazes.Load) -> Iterator[Drawing]:
 
 def save(figure: Figure, stem: Path) -> None:
     """``stem.pdf`` and ``stem.png``, the same bytes for the same figure."""
-    canvases: dict[str, tuple[Callable[[Figure], object], dict[str, None]]] = {
-        ".pdf": (FigureCanvasPdf, {"CreationDate": None}),
-        ".png": (FigureCanvasAgg, {"Software": None}),
-    }
-    for ending, (canvas, metadata) in canvases.items():
-        canvas(figure)
-        figure.savefig(stem.with_name(stem.name + ending), metadata=metadata)
+    FigureCanvasAgg(figure)
+    figure.savefig(stem.with_name(stem.name + ".png"), metadata={"Software": None})
+    figure.set_layout_engine("none")  # everything has its place now
+    FigureCanvasPdf(figure)
+    figure.savefig(stem.with_name(stem.name + ".pdf"), metadata={"CreationDate": None})
 
 
 def _replace(new: Path, old: Path) -> None:

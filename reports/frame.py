@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -42,25 +43,30 @@ class Runs:
     records: dict[str, Record]
     notes: list[str]
 
-    @property
+    @cached_property
     def tasks(self) -> dict[str, str]:
         """Names and titles of the tasks, in order."""
         return dict(zip(self.table.task, self.table.task_title, strict=True))
 
-    @property
+    @cached_property
     def methods(self) -> dict[str, str]:
         """Names and titles of the methods, contestants first, then controls."""
         rows = self.table.sort_values("control", kind="stable")
         return dict(zip(rows.method, rows.title, strict=True))
 
-    @property
+    @cached_property
     def controls(self) -> set[str]:
         """Names of the methods that are yardsticks, not contestants."""
         return set(self.table.method[self.table.control])
 
+    @cached_property
+    def cells(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The rows of each (task, method), by seed."""
+        return {(str(t), str(m)): rows for (t, m), rows in self.table.groupby(["task", "method"])}
+
     def of(self, task: str, method: str) -> pd.DataFrame:
-        """The rows of one cell, by seed."""
-        return self.table[(self.table.task == task) & (self.table.method == method)]
+        """The rows of one cell, by seed; none where the method has no run on the task."""
+        return self.cells.get((task, method), self.table[:0])
 
 
 def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -> Runs:

@@ -16,12 +16,14 @@ from reports.frame import Runs
 from reports.plots import Drawing, name_of
 from reports.render import clean, slug
 from reports.style import FAINT, INK, SEEN, TEXT, UNSEEN, WALL, short
+from reports.tables import number
+from results.schema import METRICS
 
 Load = Callable[[str], Mapping[str, Array]]
 # positions are those of the ball's joints: a wall cell (i, j) covers [i - 0.7, i + 0.3] x [j - 0.7, j + 0.3] of them,
 # as its body stands 1.2 from the origin and the boxes' centres at whole numbers from 1
 WALL_OFFSET = -0.7
-SHADES = (-2.0, 3.0)  # standard deviations from the mean over free places
+SHADES = (-2.0, 4.0)  # standard deviations from the mean over free places
 PATHS_SHOWN = 16
 
 
@@ -45,6 +47,7 @@ def _maze(ax: Axes, walls: Array, goal: Array) -> None:
     # of the outer walls a rim is enough
     ax.set(xlim=(0, columns - 1.4), ylim=(rows - 1.4, 0), aspect="equal", xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
+    ax.set_facecolor(WALL)
 
 
 def _lines(paths: Array, colour: str, width: float, alpha: float) -> LineCollection:
@@ -58,12 +61,19 @@ def _panels(count: int, shape: tuple[int, ...], title: str, rim: float) -> tuple
     across = min(count, 4 if columns <= 1.2 * rows else 3)
     down = math.ceil(count / across)
     width = (TEXT - 0.5) / max(across, 3)
-    figure = Figure(figsize=(TEXT, down * (width * rows / columns + 0.28) + rim))
+    figure = Figure(figsize=(TEXT, down * (width * rows / columns + 0.34) + rim))
     axes = list(figure.subplots(down, across, squeeze=False).flat)
     for ax in axes[count:]:
         ax.remove()
     figure.suptitle(title, fontsize=8.5)
     return figure, axes[:count]
+
+
+def _title(runs: Runs, task: str, method: str, seed: int, metrics: tuple[str, ...]) -> str:
+    """Name of the method, and beneath it how well the run shown did."""
+    cell = runs.of(task, method).set_index("seed").to_dict("index")[seed]
+    said = [f"{METRICS[m].short} {number(cell[m], m)}" for m in metrics if np.isfinite(cell[m])]
+    return "\n".join([name_of(runs, method), ", ".join([*said, f"seed {seed}"])])
 
 
 def free(walls: Array, grid: Array) -> NDArray[np.bool_]:
@@ -93,8 +103,10 @@ def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
         left_out = [clean(runs.methods[m]) for m in runs.methods if m not in found]
         first = next(iter(found.values()))[1]
         maps = [("True reward", first["true_map"], first)]
-        maps += [(f"{name_of(runs, m)}, seed {seed}", a["reward_map"], a) for m, (seed, a) in found.items()]
-        figure, axes = _panels(len(maps), first["walls"].shape, f"{short(clean(title))}: reward at rest", rim=0.9)
+        maps += [(_title(runs, task, m, seed, ("erc_pearson",)), a["reward_map"], a) for m, (seed, a) in found.items()]
+        figure, axes = _panels(
+            len(maps), first["walls"].shape, f"{short(clean(title))}: reward of staying at each place", rim=0.7
+        )
         for ax, (name, values, arrays) in zip(axes, maps, strict=True):
             grid = arrays["grid_xy"]
             shaded = standardised(values, free(arrays["walls"], grid))
@@ -104,7 +116,7 @@ def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
             _maze(ax, arrays["walls"], arrays["goal"])
             if "demos" in arrays:
                 ax.add_collection(_lines(arrays["demos"], "white", 0.5, 0.8))
-            ax.set_title(name, fontsize=7, pad=2)
+            ax.set_title(name, fontsize=6.5, pad=2)
         bar = figure.colorbar(
             image, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.03, extend="both", fraction=0.05
         )
@@ -130,7 +142,7 @@ def paths(runs: Runs, load: Load) -> Iterator[Drawing]:
                 starts = arrays[key][:PATHS_SHOWN, 0]
                 ax.plot(starts[:, 1], starts[:, 0], "o", ms=2.4, color=colour, mec="white", mew=0.3, zorder=5)
             ax.set_facecolor(FAINT)
-            ax.set_title(f"{name_of(runs, method)}, seed {seed}", fontsize=7, pad=2)
+            ax.set_title(_title(runs, task, method, seed, ("score_seen", "score_unseen")), fontsize=6.5, pad=2)
         marks = [
             Line2D([], [], color=SEEN, marker="o", ms=3, label="from seen starts"),
             Line2D([], [], color=UNSEEN, marker="o", ms=3, label="from unseen starts"),

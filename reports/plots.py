@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
 
 from reports.frame import Runs, estimate
 from reports.render import DAGGER, clean, slug
@@ -36,11 +38,11 @@ def name_of(runs: Runs, method: str) -> str:
 def scores(runs: Runs) -> Iterator[Drawing]:
     """Score and ERC of every method on every task: seeds as dots, means with 95 % intervals."""
     pairs = (("score_seen", "score_unseen"), ("erc_pearson", "erc_pearson_mixture"))
-    names = ("Score", "ERC (Pearson)")
-    units = (METRICS["score_seen"].unit, "learnt against true returns")
+    names = ("Score", "ERC")
+    labels = (f"Score ({METRICS['score_seen'].unit})", "ERC: Pearson correlation of learnt and true returns")
     kinds = (("seen starts", "unseen starts"), ("base data", "base + expert data"))
     methods, tasks = list(runs.methods), runs.tasks
-    for pair, name, unit, kind, file in zip(pairs, names, units, kinds, ("scores", "erc"), strict=True):
+    for pair, name, axis, kind, file in zip(pairs, names, labels, kinds, ("scores", "erc"), strict=True):
         shown = [m for m in methods if runs.table.loc[runs.table.method == m, list(pair)].notna().any(axis=None)]
         left_out = [clean(runs.methods[m]) for m in methods if m not in shown]
         notes = [f"no {name} in any run: {', '.join(left_out)}"] if left_out else []
@@ -56,27 +58,30 @@ def scores(runs: Runs) -> Iterator[Drawing]:
             ax.set_ylim(len(shown) - 0.4, -0.6)
             low, high = METRICS[pair[0]].range
             if math.isfinite(low):
-                ax.set_xlim(low - 0.05, high + 0.05)
+                ax.set(xlim=(low - 0.05, high + 0.05), xticks=np.linspace(low, high, 5))
+                ax.xaxis.set_major_formatter("{x:g}")
             for line in {0.0, high if math.isfinite(high) else 100.0}:
                 ax.axvline(line, color=FAINT, lw=0.8, zorder=0)
+            for row, method in enumerate(shown):
+                _said(ax, runs, task, method, pair[0], row)
             if 0 < (border := sum(m not in runs.controls for m in shown)) < len(shown):
                 ax.axhline(border - 0.5, color=INK, lw=0.4, ls=(0, (4, 3)))
             ax.tick_params(axis="y", length=0)
         axes[0].set_yticks(range(len(shown)), [name_of(runs, m) for m in shown])
-        figure.supxlabel(f"{name} ({unit})", fontsize=8)
+        figure.supxlabel(axis, fontsize=8)
         marks = [
             Line2D([], [], ls="", marker="o", ms=5, color=INK, label=kind[0]),
             Line2D([], [], ls="", marker="o", ms=5, mfc="white", mec=INK, label=kind[1]),
+            Line2D([], [], color=INK, lw=1.2, label="95 % interval (none below 3 runs)"),
             Line2D([], [], ls="", marker="|", ms=5, color=INK, alpha=0.6, label="one run"),
         ]
-        figure.legend(handles=marks, loc="outside upper center", ncols=3)
+        figure.legend(handles=marks, loc="outside upper center", ncols=4)
         yield Drawing(file, figure, notes)
 
 
 def _bar(ax: Axes, runs: Runs, task: str, method: str, pair: tuple[str, str], row: int) -> None:
     colour = look(method)[0]
     cell = runs.of(task, method)
-    said = False
     for metric, shift, fill in zip(pair, (-0.16, 0.16), (colour, "white"), strict=True):
         found = estimate(runs, task, method, metric)
         if found.n:
@@ -85,16 +90,19 @@ def _bar(ax: Axes, runs: Runs, task: str, method: str, pair: tuple[str, str], ro
             if found.interval:
                 ax.plot(found.interval, [row + shift] * 2, color=colour, lw=1.2)
             ax.plot(found.mean, row + shift, "o", mfc=fill, mec=colour, ms=4.2)
-        elif not said:
-            text = "undefined" if found.ok else "/".join(sorted(found.statuses))
-            ax.text(0.03, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=6.5, style="italic")
-            said = True
-    found = estimate(runs, task, method, pair[0])
-    if 0 < found.ok < found.expected:
-        text = f"{found.ok}/{found.expected} ok"
-        ax.text(
-            0.99, row, text, transform=ax.get_yaxis_transform(), va="center", ha="right", fontsize=6, style="italic"
-        )
+
+
+def _said(ax: Axes, runs: Runs, task: str, method: str, metric: str, row: int) -> None:
+    """Writes into a row why a value, or a part of its runs, is not there; on the side that the marks leave free."""
+    found = estimate(runs, task, method, metric)
+    if found.n == found.expected:
+        return
+    text = f"{found.n}/{found.expected} runs" if found.n else "/".join(sorted(found.statuses))
+    text = "undefined" if found.ok and not found.n else text
+    low, high = ax.get_xlim()
+    left = not found.n or found.mean > (low + high) / 2
+    x, side = (0.03, "left") if left else (0.98, "right")
+    ax.text(x, row, text, transform=ax.get_yaxis_transform(), va="center", ha=side, fontsize=6.5, style="italic")
 
 
 def understanding(runs: Runs) -> Iterator[Drawing]:
@@ -130,7 +138,7 @@ def understanding(runs: Runs) -> Iterator[Drawing]:
                 x, 0.99, text, transform=ax.transAxes, ha=side, va="top", fontsize=6, color="#6a6a6a", style="italic"
             )
     axes[0].set_ylabel(f"Score ({METRICS['normalized_score'].unit})")
-    figure.supxlabel(METRICS["erc_pearson"].label, fontsize=8)
+    axes[len(axes) // 2].set_xlabel(METRICS["erc_pearson"].label)
     marks = [Line2D([], [], ls="", marker=look(m)[1], color=look(m)[0], ms=5, label=name_of(runs, m)) for m in methods]
     figure.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.1)
     yield Drawing("understanding", figure, notes)
@@ -152,7 +160,7 @@ def curves(runs: Runs) -> Iterator[Drawing]:
             continue
         columns = max(len({key for _, rows in found for key in rows[1]}) for found in shown.values())
         columns = min(columns, CURVES_SHOWN)
-        figure = Figure(figsize=(TEXT, 0.4 + 1.15 * len(shown)))
+        figure = Figure(figsize=(TEXT, 0.4 + 1.05 * len(shown)))
         axes = figure.subplots(len(shown), columns, squeeze=False)
         for line, (method, found) in zip(axes, shown.items(), strict=True):
             keys = list(dict.fromkeys(key for _, rows in found for key in rows[1]))
@@ -163,14 +171,13 @@ def curves(runs: Runs) -> Iterator[Drawing]:
                     if key in series:
                         ax.plot(xs, series[key], color=look(method)[0], lw=0.9, alpha=0.75)
                 ax.set_title(short(clean(key).replace("_", " "), 28), fontsize=7, pad=2)
-                ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
+                ax.xaxis.set_major_formatter(EngFormatter(sep=""))
                 ax.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
-                ax.xaxis.offsetText.set_fontsize(6)
                 ax.yaxis.offsetText.set_fontsize(6)
                 ax.locator_params(nbins=4)
             for ax in line[len(keys) :]:
                 ax.remove()
-            line[0].set_ylabel(short(name_of(runs, method), 24).replace(" (", "\n("), fontsize=7)
+            line[0].set_ylabel("\n".join(wrap(name_of(runs, method), 16)[:3]), fontsize=6.5)
             line[min(len(keys), columns) - 1].set_xlabel(CLOCK_LABELS[found[0][0]], fontsize=6, loc="right", labelpad=1)
         figure.suptitle(f"{short(clean(title))}: learning curves, one line per seed", fontsize=8)
         yield Drawing(file, figure, notes)

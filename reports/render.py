@@ -2,6 +2,7 @@
 
 import html
 import re
+import string
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +10,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 DAGGER = "†"
+LATIN = frozenset(map(chr, range(0xA1, 0x180)))  # what LaTeX prints without further packages
 BRIEF = {"failed": "fail", "timeout": "time", "missing": "miss", "skipped": "skip"}  # in a terminal
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{c: "\\" + c for c in "&%$#_{}"},
+    **{c: f"{{{c}}}" for c in "[]*"},  # at the start of a row they would be arguments of the line break
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -93,7 +96,7 @@ def markdown_text(text: str) -> str:
 
 def latex_text(text: str) -> str:
     """Escaped for LaTeX text."""
-    return "".join(_LATEX.get(c, c) for c in clean(text))
+    return "".join(_LATEX.get(c, c if c in string.printable or c in LATIN else "?") for c in clean(text))
 
 
 def _split(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
@@ -179,7 +182,7 @@ def _latex_cell(cell: Cell) -> str:
     return text + (rf" {{\scriptsize {' '.join(small)}}}" if small else "")
 
 
-def plain(table: Table, width: int = 26) -> str:
+def plain(table: Table, width: int = 29) -> str:
     """For a terminal: values and statuses without intervals.
 
     ``*`` marks what other formats print bold, ``!`` a mean over fewer runs than expected.
@@ -209,7 +212,7 @@ def plain(table: Table, width: int = 26) -> str:
         first = max(map(len, [short(line.title, width) + DAGGER for line in section.lines]), default=0)
         widths = [
             max([len(h) + 1, *(len(entry(line.cells[i])) for line in section.lines)])
-            for i, h in enumerate(table.header)
+            for i, h in enumerate(map(clean, table.header))
         ]
         if section.title:
             out.append(clean(section.title))
@@ -220,7 +223,7 @@ def plain(table: Table, width: int = 26) -> str:
                 heads += f"{short(title, room - 2):^{room}}"
                 start += count
             out.append(heads.rstrip())
-        out.append(" " * first + "".join(f" {h + ' ':>{w}}" for h, w in zip(table.header, widths, strict=True)))
+        out.append(" " * first + "".join(f" {clean(h) + ' ':>{w}}" for h, w in zip(table.header, widths, strict=True)))
         rule = "-" * (first + sum(widths) + len(widths))
         out += [rule, *block(contestants)]
         out += [rule] * bool(contestants and controls) + block(controls) + [""]

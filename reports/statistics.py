@@ -112,6 +112,10 @@ def probability_of_improvement(ours: Strata, theirs: Strata, rng: np.random.Gene
         ours, theirs: per task, float ``[n_k]`` and ``[m_k]``.
         rng: draws the resamples.
 
+    Returns:
+        the probability and its interval; None below three seeds, and where each task is won or lost in every pair, of
+        which resampling knows no spread.
+
     Raises:
         ValueError: the numbers of tasks differ.
     """
@@ -128,4 +132,6 @@ def probability_of_improvement(ours: Strata, theirs: Strata, rng: np.random.Gene
 
     both = [np.asarray(s, float) for s in (*ours, *theirs)]
     found = interval(both, wins, rng)
+    if found and found.low == found.high:
+        found = None
     return float(wins(*both)), found and Interval(max(0.0, found.low), min(1.0, found.high))

@@ -204,9 +204,10 @@ def aggregate(runs: Runs) -> Table:
         "Over all tasks and seeds: interquartile mean, mean paired difference to the contestant with the highest one, "
         "and the probability that a run does better than a run of that contestant on the same task, with 95 % "
         f"stratified bootstrap intervals (seeds within tasks; n<{MIN_SEEDS}: too few for one). A method with a failed, "
-        "missing or undefined value anywhere is not aggregated: k/N values. † control."
+        "missing or undefined value anywhere is not aggregated: k/N values. A probability without interval: every pair "
+        "was won, or lost, on each task. † control."
     )
-    header = ["IQM", "difference to best", "P(better than best)"] * len(AGGREGATE)
+    header = ["IQM", "mean difference to best", "P(better than best)"] * len(AGGREGATE)
     return Table("aggregate", caption, header, [Section("", lines)], pd.DataFrame(rows), groups)
 
 

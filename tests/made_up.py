@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def write(root: Path, records: list[Record]) -> None:
         (root / f"{made.id}.json").write_text(json.dumps(made.model_dump()))
 
 
-def study(seeds: int = 3) -> list[Record]:
+def study(seeds: int = 3, methods: Iterable[str] = METHODS, tasks: Iterable[str] = TASKS) -> list[Record]:
     """Every method on every task, with the accidents that real studies have."""
     accidents: dict[tuple[str, str, int], dict[str, Any]] = {
         ("gail", "halfcheetah", 1): {"status": "failed", "reason": "ValueError: acts are not finite"},
@@ -126,8 +127,8 @@ def study(seeds: int = 3) -> list[Record]:
     }
     return [
         record(method, task, seed, **accidents.get((method, task, seed), {}))
-        for task in TASKS
-        for method in METHODS
+        for task in tasks
+        for method in methods
         for seed in range(seeds)
         if (method, task, seed) != ("airl", "maze2d-umaze", 2)
     ]
