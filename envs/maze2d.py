@@ -125,8 +125,11 @@ class Waypoints(Policy):
                 around = [c for c in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1), (i, j)) if c in away]
                 self._next[g, k] = self._index[min(around, key=lambda c: away[c])]
 
+    _at: NDArray[np.int64] | None
+    _aim: NDArray[np.float64]
+
     def begin(self, n: int) -> None:
-        self._at: NDArray[np.int64] | None = None
+        self._at = None
         self._dwell = np.zeros(n, int)
 
     def _new_goals(self, which: NDArray[np.bool_], pos: Floats, rng: np.random.Generator) -> None:

@@ -109,7 +109,7 @@ class Learned:
         """
         if not isinstance(self.reward, RewardPart):
             raise TypeError(f"a reward of kind {self.reward_kind!r} has no value per step")
-        tensors = [torch.as_tensor(x) for x in (obs, acts, next_obs)]
+        tensors = [torch.tensor(x) for x in (obs, acts, next_obs)]
         return np.concatenate(
             [self.reward(*chunk).numpy() for chunk in zip(*(t.split(65536) for t in tensors), strict=True)]
         ).astype(np.float32)
@@ -125,7 +125,7 @@ class Learned:
         if isinstance(self.reward, TrajectoryRewardPart):
             pieces = trajectories.windows(self.reward.length, self.reward.length)
             values = [
-                self.reward(torch.as_tensor(pieces.obs[i : i + 4096]), torch.as_tensor(pieces.acts[i : i + 4096]))
+                self.reward(torch.tensor(pieces.obs[i : i + 4096]), torch.tensor(pieces.acts[i : i + 4096]))
                 for i in range(0, len(pieces), 4096)
             ]
             return torch.cat(values).numpy().reshape(-1, n).sum(0).astype(np.float32)

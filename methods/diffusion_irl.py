@@ -5,9 +5,11 @@ by back-propagating a similarity between samples and demonstrations through the 
 """
 
 import math
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import create_model
 
 from envs.problem import Problem
 from methods.base import Config, Learned, Method
@@ -90,15 +92,13 @@ SOURCE = "Oliveira 2024, Inverse RL using Generative Planning Models in Trajecto
 
 
 def _method(similarity: str, label: str) -> Method:
-    class WithSimilarity(DiffusionIRL):
-        similarity: str = similarity
-
+    fixed: Any = {"similarity": (Literal[similarity], similarity)}  # type: ignore[valid-type]
     return Method(
         name=f"diffusion-irl-{similarity}",
         title=f"Diffusion-IRL ({label})",
         source=SOURCE,
         fit=fit,
-        config=WithSimilarity,
+        config=create_model(f"DiffusionIRL_{similarity}", __base__=DiffusionIRL, **fixed),
         smoke={
             "base": {"tokens": 4, "skip": 1, "steps": 4, "width": 32, "blocks": 1, "updates": 20, "batch": 16},
             "planning": {"execute": 4},

@@ -1,0 +1,118 @@
+"""The yardsticks beside every method: expert, random, and the planner unguided and guided by the true reward."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from envs.problem import Floats, Policy, Privileged, Problem
+from methods.base import Config, Learned, Method, PolicyPart, RewardPart
+from methods.planner import Planner, Planning
+from methods.pretraining import BaseModel, base_model
+
+
+class RandomPolicy(PolicyPart):
+    """Uniform actions within the limits."""
+
+    def __init__(self, low: Sequence[float], high: Sequence[float]) -> None:
+        super().__init__(low=list(low), high=list(high))
+        self.low, self.high = np.array(low, np.float32), np.array(high, np.float32)
+
+    def forward(self, obs: Floats, rng: np.random.Generator) -> Floats:
+        return rng.uniform(self.low, self.high, (len(obs), len(self.low))).astype(np.float32)
+
+
+class GivenPolicy(PolicyPart):
+    """The expert, as handed over by the harness; saved it is an empty shell."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def begin(self, n: int) -> None:
+        assert self.policy is not None, "the expert is handed over by the harness; it cannot be loaded from a file"
+        self.policy.begin(n)
+
+    def forward(self, obs: Floats, rng: np.random.Generator) -> Floats:
+        assert self.policy is not None
+        return self.policy(obs, rng)
+
+
+class GivenReward(RewardPart):
+    """The true reward on observations, as handed over by the harness; saved it is an empty shell."""
+
+    def __init__(self, function: Callable[[Any, Any, Any], Any] | None = None) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+        assert self.function is not None, "the true reward is handed over by the harness; it cannot be loaded"
+        return self.function(obs, acts, next_obs)
+
+
+class PlannerControl(Config):
+    """Settings of the planner controls."""
+
+    base: BaseModel = BaseModel()
+    planning: Planning = Planning()
+
+
+def _privileged(problem: Problem) -> Privileged:
+    if problem.privileged is None:
+        raise ValueError("this control needs problem.privileged, which the harness gives to controls alone")
+    return problem.privileged
+
+
+def fit_random(problem: Problem, config: Config, rng: np.random.Generator) -> Learned:
+    """Nothing to learn."""
+    space = problem.action_space
+    return Learned(RandomPolicy(space.low.tolist(), space.high.tolist()), None, "none")
+
+
+def fit_expert(problem: Problem, config: Config, rng: np.random.Generator) -> Learned:
+    """The demonstrator with the true reward on observations: what the scores call 100, and the ERC's ceiling."""
+    given = _privileged(problem)
+    return Learned(GivenPolicy(given.expert), GivenReward(given.observed_reward), "raw")
+
+
+def fit_unguided(problem: Problem, config: PlannerControl, rng: np.random.Generator) -> Learned:
+    """Plans of the base model alone: what guidance starts from."""
+    return Learned(Planner.of(base_model(problem, config.base), None, config.planning), None, "none")
+
+
+def fit_oracle(problem: Problem, config: PlannerControl, rng: np.random.Generator) -> Learned:
+    """Plans guided by the true reward: the ceiling that base model and planner leave to a learnt one."""
+    reward = GivenReward(_privileged(problem).observed_reward)
+    return Learned(Planner.of(base_model(problem, config.base), reward, config.planning), reward, "raw")
+
+
+_DIFFUSER = "Janner et al. 2022, Planning with Diffusion for Flexible Behavior Synthesis"
+_SMOKE = {
+    "base": {"tokens": 4, "skip": 1, "steps": 4, "width": 32, "blocks": 1, "updates": 20, "batch": 16},
+    "planning": {"execute": 4},
+}
+
+METHODS = [
+    Method("expert", "Expert", "the demonstrator itself", fit_expert, control=True),
+    Method("random", "Random", "uniform actions", fit_random, control=True, recovers_reward=False),
+    Method(
+        "unguided-diffuser",
+        "Diffuser, unguided",
+        _DIFFUSER,
+        fit_unguided,
+        config=PlannerControl,
+        smoke=_SMOKE,
+        control=True,
+        recovers_reward=False,
+    ),
+    Method(
+        "oracle-diffuser",
+        "Diffuser, true reward",
+        _DIFFUSER,
+        fit_oracle,
+        config=PlannerControl,
+        smoke=_SMOKE,
+        control=True,
+    ),
+]

@@ -1,0 +1,89 @@
+"""The value of a reward, fitted in-sample on base data: what lies beyond a planning window."""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.problem import Trajectories
+from methods.base import Config, Part, RewardPart
+from methods.policies import mlp
+from methods.windows import WindowSampler
+
+
+class Value(Part):
+    """State value: ``forward(obs [.., O]) -> [..]``, discounted per environment step."""
+
+    mean: Tensor
+    std: Tensor
+    scale: Tensor
+
+    def __init__(self, obs: int, hidden: Sequence[int] = (128, 128)) -> None:
+        super().__init__(obs=obs, hidden=list(hidden))
+        self.net = mlp(obs, hidden, 1)
+        self.register_buffer("mean", torch.zeros(obs))
+        self.register_buffer("std", torch.ones(obs))
+        self.register_buffer("scale", torch.ones(()))  # the network's output times this is the value
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.net((obs - self.mean) / self.std).squeeze(-1) * self.scale
+
+
+class Expectile(Config):
+    """Settings: ``steps`` rewards before the bootstrap, ``expectile`` in (0.5, 1) for the better of what data hold."""
+
+    hidden: tuple[int, ...] = (128, 128)
+    discount: float = 0.99
+    steps: int = 10
+    expectile: float = 0.9
+    updates: int = 3000
+    batch: int = 512
+    learning_rate: float = 1e-3
+    target_rate: float = 0.02
+
+
+def discounted(rewards: Tensor, discount: float) -> Tensor:
+    """Discounted sums ``[n]`` of rewards ``[n, L]``."""
+    return rewards @ (discount ** torch.arange(rewards.shape[1], dtype=rewards.dtype, device=rewards.device))
+
+
+def fit_value(base: Trajectories, reward: RewardPart, config: Expectile, rng: np.random.Generator) -> Value:
+    """n-step expectile regression on base data relabelled with the reward (Kostrikov et al. 2022, eq. 5, for V alone).
+
+    Args:
+        base: arbitrary trajectories.
+        reward: the reward to value.
+        config: settings.
+        rng: decides initial weights and batches.
+    """
+    torch.manual_seed(int(rng.integers(2**31)))
+    obs, acts, next_obs = (torch.tensor(x) for x in base.transitions())
+    value = Value(obs=obs.shape[-1], hidden=config.hidden)
+    with torch.no_grad():
+        rewards = torch.cat(
+            [reward(*piece) for piece in zip(obs.split(65536), acts.split(65536), next_obs.split(65536), strict=True)]
+        )
+    value.mean[:], value.std[:] = obs.mean(0), obs.std(0).clamp(min=1e-3)
+    value.scale.fill_(rewards.std().clamp(min=1e-6) / (1 - config.discount))
+    # rewards travel with the observations as an action column, so that one sampler draws both
+    relabelled = Trajectories(base.obs, rewards.reshape(len(base), -1, 1).numpy())
+    sampler = WindowSampler(relabelled, config.steps, rng)
+    target = copy.deepcopy(value)
+    optimiser = torch.optim.Adam(value.net.parameters(), config.learning_rate)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, config.updates)
+    for _ in range(config.updates):
+        seen, gained = sampler.draw(config.batch)
+        with torch.no_grad():
+            ahead = discounted(gained[..., 0], config.discount) + config.discount**config.steps * target(seen[:, -1])
+        error = (ahead - value(seen[:, 0])) / value.scale
+        weight = torch.where(error > 0, config.expectile, 1 - config.expectile)
+        optimiser.zero_grad(set_to_none=True)
+        (weight * error.square()).mean().backward()
+        optimiser.step()
+        schedule.step()
+        with torch.no_grad():
+            for slow, fast in zip(target.net.parameters(), value.net.parameters(), strict=True):
+                slow.lerp_(fast, config.target_rate)
+    return value.eval()

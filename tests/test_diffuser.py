@@ -1,0 +1,131 @@
+"""The diffusion model against closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from envs.problem import Trajectories
+from methods.diffuser import Diffuser, cosine_alpha_bars
+from methods.rewards import StepReward, WindowReward
+from methods.windows import Codec, WindowSampler, normal_noise
+
+
+@pytest.fixture
+def tiny() -> Diffuser:
+    torch.manual_seed(0)
+    return Diffuser(obs=2, acts=1, tokens=3, skip=2, steps=5, width=16, blocks=1).requires_grad_(False)
+
+
+def test_schedule_falls_from_signal_to_noise() -> None:
+    bars = cosine_alpha_bars(64)
+    assert (bars.diff() < 0).all()
+    assert bars[0] > 0.99
+    assert bars[-1] < 1e-3
+
+
+def test_noising_has_the_variance_of_the_schedule(tiny: Diffuser) -> None:
+    x0, noise = torch.full((20_000, 3, 4), 2.0), torch.randn(20_000, 3, 4)
+    for t in range(5):
+        x = tiny.noised(x0, torch.full((20_000,), t), noise)
+        assert x.mean().item() == pytest.approx(2 * math.sqrt(tiny.bars[t]), abs=0.02)
+        assert x.var().item() == pytest.approx(1 - float(tiny.bars[t]), rel=0.02, abs=1e-4)
+
+
+def test_posterior_is_the_product_of_two_gaussians(tiny: Diffuser) -> None:
+    """q(x_{t-1} | x_t, x_0) from Bayes' rule: precisions add, means weigh by precision."""
+    x0, x = torch.tensor([[[0.7]]]), torch.tensor([[[-0.4]]])
+    for t in range(1, 5):
+        bar, before = float(tiny.bars[t]), float(tiny.bars[t - 1])
+        alpha = bar / before
+        prior, likelihood = 1 / (1 - before), alpha / (1 - alpha)
+        mean = (prior * math.sqrt(before) * 0.7 + likelihood * (-0.4) / math.sqrt(alpha)) / (prior + likelihood)
+        assert tiny.variance(t) == pytest.approx(1 / (prior + likelihood), rel=1e-4)
+        assert tiny.posterior_mean(x0, x, t).item() == pytest.approx(mean, rel=1e-4)
+    assert tiny.posterior_mean(x0, x, 0).item() == pytest.approx(0.7, rel=1e-5)
+
+
+def test_first_observation_stays_pinned_through_guided_sampling(tiny: Diffuser) -> None:
+    first = torch.tensor([[0.3, -1.2], [5.0, 0.0]])
+    noise = normal_noise(2, tiny.codec, 6, np.random.default_rng(0))
+    x = tiny.reverse(first, noise, lambda w: w.sum((1, 2)), scale=3.0)
+    assert torch.equal(x[:, 0, :2], first)
+
+
+def test_guidance_moves_samples_along_the_gradient(tiny: Diffuser) -> None:
+    noise = normal_noise(16, tiny.codec, 6, np.random.default_rng(0))
+    first = torch.zeros(16, 2)
+
+    def toward(x: torch.Tensor) -> torch.Tensor:
+        return -((x[:, 1:] - 1) ** 2).sum((1, 2))
+
+    plain, guided = (tiny.reverse(first, noise, g, scale=0.2) for g in (None, toward))
+    assert toward(guided).mean() > toward(plain).mean()
+
+
+@pytest.mark.parametrize("through", [5, 2])
+def test_gradient_through_the_chain_equals_finite_differences(tiny: Diffuser, through: int) -> None:
+    tiny = tiny.double()
+    torch.manual_seed(1)
+    reward = WindowReward(obs=2, acts=1, tokens=3, skip=2, hidden=[8]).double()
+    reward.net[1] = torch.nn.Tanh()  # smooth, so that a difference quotient means something
+    noise = normal_noise(4, tiny.codec, 6, np.random.default_rng(0)).double()
+
+    def loss() -> torch.Tensor:
+        x = tiny.reverse(torch.zeros(4, 2).double(), noise, reward.on_windows, 0.5, differentiable=through)
+        return (x[:, 1:] ** 2).mean()
+
+    weight = reward.net[0].weight
+    (analytic,) = torch.autograd.grad(loss(), weight)
+    if through < tiny.steps:  # truncated: not the whole derivative, but not nothing
+        assert analytic.abs().max() > 0
+        return
+    for index in [(0, 3), (4, 7), (7, 11)]:
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                weight[index] += sign * 1e-5
+            values.append(loss().item())
+            with torch.no_grad():
+                weight[index] -= sign * 1e-5
+        assert analytic[index].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4, abs=1e-9)
+
+
+def test_full_and_truncated_gradients_differ_but_samples_do_not(tiny: Diffuser) -> None:
+    torch.manual_seed(1)
+    reward = WindowReward(obs=2, acts=1, tokens=3, skip=2, hidden=[8])
+    noise = normal_noise(4, tiny.codec, 6, np.random.default_rng(0))
+    results = []
+    for through in (5, 1):
+        x = tiny.reverse(torch.zeros(4, 2), noise, reward.on_windows, 0.5, stop=0, differentiable=through)
+        results.append((x, torch.autograd.grad((x**2).mean(), reward.net[0].weight)[0]))
+    assert torch.allclose(results[0][0], results[1][0], atol=1e-6)
+    assert not torch.allclose(results[0][1], results[1][1])
+
+
+def test_codec_inverts_itself_and_reads_the_right_steps() -> None:
+    rng = np.random.default_rng(0)
+    data = Trajectories(rng.normal(size=(3, 13, 2)), rng.normal(size=(3, 12, 1)))
+    codec = Codec(2, 1, tokens=3, skip=4)
+    codec.fit(data)
+    obs, acts = torch.tensor(data.obs), torch.tensor(data.acts)
+    back_obs, back_acts = codec.decode(codec.encode(obs, acts))
+    assert torch.allclose(back_obs, obs[:, :12:4], atol=1e-5)
+    assert torch.allclose(back_acts, acts, atol=1e-5)
+
+
+def test_window_sampler_draws_contiguous_pieces_and_refuses_long_ones() -> None:
+    steps = np.arange(11.0)
+    data = Trajectories(np.stack([steps, steps + 100])[..., None], np.stack([steps[:-1], steps[:-1] + 100])[..., None])
+    obs, acts = WindowSampler(data, 4, np.random.default_rng(0)).draw(64)
+    assert (obs.diff(dim=1) == 1).all()
+    assert torch.equal(obs[:, :-1], acts)
+    assert {float(x) for x in obs[:, 0, 0]} == {*map(float, range(7)), *map(float, range(100, 107))}
+    with pytest.raises(ValueError, match="window of 11 steps does not fit episodes of 10"):
+        WindowSampler(data, 11, np.random.default_rng(0))
+
+
+def test_step_reward_names_unknown_inputs() -> None:
+    with pytest.raises(ValueError, match="choose from obs, acts, next_obs"):
+        StepReward(obs=2, acts=1, inputs=("position",))
