@@ -17,7 +17,7 @@ from reports.frame import Place, Runs, gather
 from reports.plots import Drawing
 from reports.render import Table, clean, latex, markdown, markdown_text, plain
 from reports.style import RC
-from reports.tables import TABLES, ended_all, headline
+from reports.tables import TABLES, conditions, ended_all, headline
 from results.schema import METRICS
 from results.store import Store
 
@@ -73,6 +73,7 @@ def build(records: Path, out: Path, suite: str | None = None, expected: Mapping[
 def summary(runs: Runs, suite: str | None, problems: list[str]) -> str:
     """What the report rests on and what it lacks, as Markdown."""
     lines = ["# Summary", "", f"Suite: {markdown_text(suite or 'all records')}. {ended_all(runs)}", ""]
+    lines += [*(f"- {markdown_text(line)}" for line in conditions(runs)), ""]
     for title, items in (("About the records", runs.notes), ("Skipped or not drawn", problems)):
         if items:
             lines += [f"## {title}", "", *(f"- {markdown_text(item)}" for item in items), ""]

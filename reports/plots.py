@@ -43,7 +43,9 @@ def scores(runs: Runs) -> Iterator[Drawing]:
     kinds = (("seen starts", "unseen starts"), ("base data", "base + expert data"))
     methods, tasks = list(runs.methods), runs.tasks
     for pair, name, axis, kind, file in zip(pairs, names, labels, kinds, ("scores", "erc"), strict=True):
-        shown = [m for m in methods if runs.table.loc[runs.table.method == m, list(pair)].notna().any(axis=None)]
+        measured = set(runs.table.method[runs.table[list(pair)].notna().any(axis=1)])
+        ended = set(runs.table.method[runs.table.status == "ok"])
+        shown = [m for m in methods if m in measured or m not in ended] if measured else []
         left_out = [clean(runs.methods[m]) for m in methods if m not in shown]
         notes = [f"no {name} in any run: {', '.join(left_out)}"] if left_out else []
         if not shown:

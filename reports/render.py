@@ -148,6 +148,7 @@ def latex(table: Table) -> str:
         r"\centering\small",
         rf"\caption{{{latex_text(table.caption)}}}",
         rf"\label{{tab:{table.name}}}",
+        r"\smallskip",
         r"\resizebox{\textwidth}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * columns}}}",
         r"\toprule",

@@ -71,6 +71,18 @@ def ended(found: Estimate) -> str:
     return f"{found.ok} ok" if not rest else ", ".join([f"{found.ok}/{found.expected} ok", *rest])
 
 
+def conditions(runs: Runs) -> list[str]:
+    """What the runs on each task were given: ``U-Maze: 10 demonstrations, at most 100,000 environment steps``."""
+    lines = []
+    for task, title in runs.tasks.items():
+        given = [r for r in runs.records.values() if r.task == task]
+        demos = " or ".join(str(n) for n in sorted({r.demos for r in given}))
+        steps = " or ".join(f"{n:,}" for n in sorted({r.step_budget for r in given}))
+        if given:
+            lines.append(f"{title}: {demos} demonstrations, at most {steps} environment steps")
+    return lines
+
+
 def cell(found: Estimate, metric: str, bold: bool = False) -> Cell:
     """A metric's entry; where no run has it, why."""
     if found.n == 0:
@@ -145,7 +157,8 @@ def main(runs: Runs) -> Table:
         entries = _metrics(runs, task, MAIN)
         ends = {m: Cell(ended(estimate(runs, task, m, MAIN[0]))) for m in runs.methods}
         sections.append(Section(title, _lines(runs, lambda m, e=entries, r=ends: [*e(m), r[m]])))  # type: ignore[misc]
-    caption = f"Imitation and reward quality. Score: {METRICS['score_seen'].unit}. {READING}"
+    caption = f"Imitation and reward quality. Score: {METRICS['score_seen'].unit}. {READING} "
+    caption += "; ".join(conditions(runs)) + "."
     return Table("main", caption, [*map(label, MAIN), "Runs"], sections, data(runs, MAIN))
 
 
