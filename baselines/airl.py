@@ -1,0 +1,69 @@
+"""Adversarial inverse reinforcement learning: imitation 1.0.1's ``AIRL`` with Stable-Baselines3's PPO."""
+
+import numpy as np
+import torch
+from imitation.algorithms.adversarial.airl import AIRL
+from imitation.rewards.reward_nets import ForwardWrapper, NormalizedRewardNet
+from imitation.util.networks import RunningNorm
+
+from baselines._imitation import AdversarialConfig, StepRewardNet, normalised, train
+from envs.problem import Problem
+from methods.base import Learned, Method
+from methods.rewards import StepReward
+
+
+class Shaped(ForwardWrapper):
+    """f(s, a, s') = g + discount * h(s') - h(s) (Fu et al., eq. 4).
+
+    Not imitation's ``ShapedRewardNet``: that sets h(s') = 0 where an episode ends, but here only the time limit ends
+    one, which the state does not show.
+
+    Args:
+        g: the reward.
+        h: the potential, a function of the observation.
+        discount: in (0, 1).
+    """
+
+    def __init__(self, g: StepRewardNet, h: StepReward, discount: float) -> None:
+        super().__init__(g)
+        self.h, self.discount = h, discount
+
+    def forward(
+        self, state: torch.Tensor, action: torch.Tensor, next_state: torch.Tensor, done: torch.Tensor
+    ) -> torch.Tensor:
+        before, after = self.h(state, action, next_state), self.h(next_state, action, next_state)
+        shaped: torch.Tensor = self.base(state, action, next_state, done) + self.discount * after - before
+        return shaped
+
+
+class AIRLConfig(AdversarialConfig):
+    """Settings of AIRL.
+
+    Args:
+        state_only: whether g reads the state alone, as Fu et al. need to recover a reward (their theorem 5.1); else
+            state and action.
+    """
+
+    state_only: bool = True
+
+
+def fit(problem: Problem, config: AIRLConfig, rng: np.random.Generator) -> Learned:
+    torch.manual_seed(int(rng.integers(2**31)))
+    (obs,), (acts,) = problem.observation_space.shape, problem.action_space.shape
+    inputs = ["obs"] if config.state_only else ["obs", "acts"]
+    g = normalised(StepReward(obs=obs, acts=acts, hidden=config.reward_hidden, inputs=inputs), problem)
+    h = normalised(StepReward(obs=obs, acts=acts, hidden=config.reward_hidden), problem)
+
+    net = NormalizedRewardNet(Shaped(StepRewardNet(g, problem), h, config.discount), RunningNorm)
+    policy, curve, updates = train(problem, config, AIRL, net, rng)
+    return Learned(policy, g.cpu().eval(), "raw", curve, updates)
+
+
+METHOD = Method(
+    name="airl",
+    title="AIRL",
+    source="Fu et al. 2018, Learning Robust Rewards with Adversarial IRL; imitation 1.0.1 (Gleave et al. 2022)",
+    fit=fit,
+    config=AIRLConfig,
+    smoke={"envs": 4, "steps": 16, "batch": 32, "epochs": 1, "disc_batch": 32, "disc_updates": 1},
+)

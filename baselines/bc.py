@@ -1,0 +1,79 @@
+"""Behavioural cloning: imitation 1.0.1's ``BC`` on a Stable-Baselines3 policy."""
+
+import numpy as np
+import torch
+from imitation.algorithms.bc import BC
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from baselines._imitation import Batches, Silent, exported, moments, policy_kwargs
+from envs.problem import Problem
+from methods.base import Config, Learned, Method
+
+
+class BCConfig(Config):
+    """Settings of BC.
+
+    Args:
+        hidden: hidden layers of the policy.
+        learning_rate: Adam's, falling to 0 along half a cosine.
+        l2: weight of half the squared norm of the parameters.
+        batch: transitions per update.
+        updates: parameter updates.
+    """
+
+    hidden: tuple[int, ...] = (256, 256)
+    learning_rate: float = 1e-3
+    l2: float = 0.0
+    batch: int = 256
+    updates: int = 4000
+
+
+def fit(problem: Problem, config: BCConfig, rng: np.random.Generator) -> Learned:
+    torch.manual_seed(int(rng.integers(2**31)))
+    policy = ActorCriticPolicy(
+        problem.observation_space,
+        problem.action_space,
+        lambda _: config.learning_rate,
+        **policy_kwargs(*moments(problem.demos.obs), config.hidden, 0.0),
+    )
+    demos = Batches(problem.demos, config.batch, rng)
+    trainer = BC(
+        observation_space=problem.observation_space,
+        action_space=problem.action_space,
+        rng=rng,
+        policy=policy,
+        demonstrations=demos,
+        batch_size=demos.size,
+        optimizer_kwargs={"lr": config.learning_rate},
+        l2_weight=config.l2,
+        device=problem.device,
+        custom_logger=Silent(),
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(trainer.optimizer, config.updates)
+    obs, acts, _ = (torch.tensor(part, device=problem.device) for part in problem.demos.transitions())
+    curve: list[dict[str, float]] = []
+    done = 0
+
+    def after_batch() -> None:
+        nonlocal done
+        schedule.step()
+        done += 1
+        if done % max(1, config.updates // 20) == 0:
+            with torch.no_grad():
+                loss = -policy.get_distribution(obs).log_prob(acts).mean().item()
+            curve.append({"gradient_steps": done, "negative_log_likelihood": loss})
+            problem.progress(done / config.updates, curve[-1])
+
+    trainer.train(n_batches=config.updates, on_batch_end=after_batch, progress_bar=False)
+    return Learned(exported(policy), None, "none", curve, done)
+
+
+METHOD = Method(
+    name="bc",
+    title="BC",
+    source="Pomerleau 1991, Efficient Training of Artificial Neural Networks; imitation 1.0.1 (Gleave et al. 2022)",
+    fit=fit,
+    config=BCConfig,
+    smoke={"hidden": (16, 16), "updates": 20},
+    recovers_reward=False,
+)

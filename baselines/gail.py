@@ -1,0 +1,58 @@
+"""Generative adversarial imitation learning: imitation 1.0.1's ``GAIL`` with Stable-Baselines3's PPO."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from imitation.algorithms.adversarial.gail import GAIL
+from torch.nn.functional import softplus
+
+from baselines._imitation import AdversarialConfig, StepRewardNet, normalised, train
+from envs.problem import Problem
+from methods.base import Learned, Method, RewardPart
+from methods.rewards import StepReward
+
+
+class GAILReward(RewardPart):
+    """-log(1 - D) = softplus(logit of D) with D = 1 for the expert: the reward that the policy was trained on.
+
+    Args:
+        arguments: those of the :class:`methods.rewards.StepReward` that gives the logit.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.logit = StepReward(**arguments)
+
+    def forward(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+        return softplus(self.logit(obs, acts, next_obs))
+
+
+class GAILConfig(AdversarialConfig):
+    """Settings of GAIL.
+
+    Args:
+        state_only: whether D reads the state alone; Ho and Ermon's reads state and action.
+    """
+
+    state_only: bool = False
+
+
+def fit(problem: Problem, config: GAILConfig, rng: np.random.Generator) -> Learned:
+    torch.manual_seed(int(rng.integers(2**31)))
+    (obs,), (acts,) = problem.observation_space.shape, problem.action_space.shape
+    inputs = ["obs"] if config.state_only else ["obs", "acts"]
+    reward = GAILReward(obs=obs, acts=acts, hidden=config.reward_hidden, inputs=inputs)
+    net = StepRewardNet(normalised(reward.logit, problem), problem)
+    policy, curve, updates = train(problem, config, GAIL, net, rng)
+    return Learned(policy, reward.cpu().eval(), "shaped", curve, updates)
+
+
+METHOD = Method(
+    name="gail",
+    title="GAIL",
+    source="Ho and Ermon 2016, Generative Adversarial Imitation Learning; imitation 1.0.1 (Gleave et al. 2022)",
+    fit=fit,
+    config=GAILConfig,
+    smoke={"envs": 4, "steps": 16, "batch": 32, "epochs": 1, "disc_batch": 32, "disc_updates": 1},
+)
