@@ -1,19 +1,28 @@
-"""HalfCheetah as in Gymnasium's ``HalfCheetah-v4``, batched, with fixed-length episodes."""
+"""HalfCheetah as in Gymnasium's ``HalfCheetah-v4``, batched, with fixed-length episodes; its policies and data."""
 
-from functools import cache
+import hashlib
+from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import gymnasium
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
+from envs.datasets import cached, record
 from envs.physics import BatchEnv, States
+from envs.problem import Dataset, Floats, Policy, Task
+from envs.seeding import seed_of, stream
 
 FRAME_SKIP, HORIZON, CONTROL_COST, RESET_NOISE = 5, 1000, 0.1, 0.1
 ACTION_SECONDS = 0.05  # FRAME_SKIP physics steps of 0.01 s
 THROWN_SHARE = 0.25  # of training starts; Gymnasium itself only starts upright
 POSITIONS = 9
+POLICIES = Path(__file__).parent / "policies"
+BASE_POLICIES, BASE_NOISES = ("medium-low", "medium"), (0.0, 0.1, 0.2, 0.3)
+BASE_EPISODES = 27  # of each policy at each noise, and as many of uniformly random actions
 
 
 @cache
@@ -68,3 +77,109 @@ def anywhere(n: int, rng: np.random.Generator) -> States:
 def make_env(n: int) -> BatchEnv:
     """``n`` cheetahs."""
     return BatchEnv(model(), n, HORIZON, FRAME_SKIP, observe, anywhere)
+
+
+class StoredPolicy(Policy):
+    """A trained policy of :data:`POLICIES`: a ReLU perceptron with a tanh at its end, evaluated in NumPy.
+
+    Args:
+        path: safetensors with ``mean``, ``std`` and ``net.<i>.weight``, ``net.<i>.bias`` for each layer.
+        noise: standard deviation of Gaussian noise on the actions.
+    """
+
+    def __init__(self, path: Path, noise: float = 0.0) -> None:
+        stored = {name: array.astype(np.float32) for name, array in load_file(path).items()}
+        self._mean, self._std, self._noise = stored["mean"], stored["std"], noise
+        places = sorted({int(name.split(".")[1]) for name in stored if name.startswith("net.")})
+        self._layers = [(stored[f"net.{i}.weight"].T, stored[f"net.{i}.bias"]) for i in places]
+
+    def begin(self, n: int) -> None:
+        """Nothing is kept between steps."""
+
+    def __call__(self, obs: Floats, rng: np.random.Generator) -> Floats:
+        x = ((obs - self._mean) / self._std).clip(-10, 10)
+        for weight, bias in self._layers[:-1]:
+            x = np.maximum(x @ weight + bias, 0)
+        weight, bias = self._layers[-1]
+        acts = np.tanh(x @ weight + bias)
+        if self._noise:
+            acts = acts + self._noise * rng.standard_normal(acts.shape, dtype=np.float32)
+        return acts
+
+
+def stored(name: str) -> Path:
+    """Where the policy ``name`` lies."""
+    return POLICIES / f"halfcheetah-{name}.safetensors"
+
+
+class UniformPolicy(Policy):
+    """Actions uniform in the action space."""
+
+    def begin(self, n: int) -> None:
+        """Nothing is kept between steps."""
+
+    def __call__(self, obs: Floats, rng: np.random.Generator) -> Floats:
+        return rng.uniform(-1, 1, (len(obs), model().nu)).astype(np.float32)
+
+
+class Crowd(Policy):
+    """Several policies side by side: each acts for an equal share of the episodes, in order."""
+
+    def __init__(self, members: Sequence[Policy]) -> None:
+        self._members = members
+
+    def begin(self, n: int) -> None:
+        for member, part in zip(self._members, np.array_split(np.arange(n), len(self._members)), strict=True):
+            member.begin(len(part))
+
+    def __call__(self, obs: Floats, rng: np.random.Generator) -> Floats:
+        parts = np.array_split(obs, len(self._members))
+        return np.concatenate([member(part, rng) for member, part in zip(self._members, parts, strict=True)])
+
+
+def base_policy() -> Policy:
+    """Arbitrary behaviour, nothing better than medium: random, and two half-trained policies with action noise."""
+    trained = [StoredPolicy(stored(name), noise) for name in BASE_POLICIES for noise in BASE_NOISES]
+    return Crowd([UniformPolicy(), *trained])
+
+
+def expert() -> Policy:
+    """The policy that demonstrations come from."""
+    return StoredPolicy(stored("expert"))
+
+
+def _fingerprint(*names: str) -> str:
+    """8 hex digits of the named policies' files: data recorded with other weights gets another id."""
+    return hashlib.sha256(b"".join(stored(name).read_bytes() for name in names)).hexdigest()[:8]
+
+
+def base(seed: int) -> Dataset:
+    """Episodes of :func:`base_policy` from :func:`anywhere`."""
+    episodes = BASE_EPISODES * (1 + len(BASE_POLICIES) * len(BASE_NOISES))
+    build = partial(record, make_env, base_policy, anywhere, reward, episodes, seed_of("base", "halfcheetah", seed))
+    return cached(f"halfcheetah-base-medium-{_fingerprint(*BASE_POLICIES)}-{episodes}-seed{seed}", build)
+
+
+def demos(n: int, seed: int) -> Dataset:
+    """Episodes of :func:`expert` from :func:`upright`."""
+    build = partial(record, make_env, expert, upright, reward, n, seed_of("demos", "halfcheetah", seed))
+    return cached(f"halfcheetah-demos{n}-{_fingerprint('expert')}-seed{seed}", build)
+
+
+TASK = Task(
+    name="halfcheetah",
+    title="HalfCheetah",
+    make_env=make_env,
+    reward=reward,
+    observed_reward=observed_reward,
+    horizon=HORIZON,
+    discount=0.99,
+    seen_starts=upright(16, stream("starts", "halfcheetah", "seen")),
+    unseen_starts=thrown(16, stream("starts", "halfcheetah", "unseen")),
+    base=base,
+    demos=demos,
+    expert=expert,
+    default_demos=4,
+    step_budget=200_000,
+    source="Gymnasium 0.29 HalfCheetah-v4 (Towers et al. 2024); base data after D4RL's medium-replay (Fu et al. 2020)",
+)

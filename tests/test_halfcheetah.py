@@ -1,0 +1,111 @@
+"""HalfCheetah against Gymnasium's own, and the stored policies and recipes."""
+
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmark.experts import returns
+from envs import halfcheetah
+from envs.rollout import rollout
+from methods.policies import MLPPolicy
+
+
+@pytest.fixture()
+def reference():
+    env = gymnasium.make("HalfCheetah-v4").unwrapped
+    env.reset(seed=0)
+    return env
+
+
+def run_both(reference, cold: bool, follow: bool, steps: int) -> tuple[float, float]:
+    """Largest differences of observation and reward over ``steps`` actions.
+
+    Args:
+        cold: whether Gymnasium's solver also starts from zero at every action.
+        follow: whether our state is set to Gymnasium's before every action.
+    """
+    rng = np.random.default_rng(0)
+    env = halfcheetah.make_env(1)
+    start = halfcheetah.upright(1, rng)
+    reference.set_state(start[0, :9], start[0, 9:])
+    env.reset_to(start)
+    worst = [0.0, 0.0]
+    for _ in range(steps):
+        action = rng.uniform(-1, 1, (1, 6))
+        if cold:
+            reference.data.qacc_warmstart[:] = 0
+        if follow:
+            env.reset_to(np.concatenate([reference.data.qpos, reference.data.qvel])[None])
+        before = env.states
+        theirs, their_reward, *_ = reference.step(action[0])
+        env.step(action)
+        ours = halfcheetah.observe(env.states)[0]
+        our_reward = halfcheetah.reward(before, action, env.states)[0]
+        worst = [max(worst[0], np.abs(ours - theirs).max()), max(worst[1], abs(our_reward - their_reward))]
+    return worst[0], worst[1]
+
+
+def test_every_step_equals_gymnasium(reference):
+    """From the same state, one action gives Gymnasium's observation and reward.
+
+    Left to itself an episode departs after some hundred steps: Gymnasium's contact solver starts from the last step's
+    solution, ours from zero, they end 1e-13 apart, and the motion is chaotic. Hence each step starts from its state.
+    """
+    obs, reward = run_both(reference, cold=False, follow=True, steps=1000)
+    assert obs < 1e-8 and reward < 1e-8
+
+
+def test_an_episode_equals_gymnasium_with_the_same_solver_start(reference):
+    assert run_both(reference, cold=True, follow=False, steps=1000) == (0.0, 0.0)
+
+
+def test_upright_starts_are_gymnasiums(reference):
+    theirs = np.stack([reference.reset()[0] for _ in range(2000)])
+    ours = halfcheetah.observe(halfcheetah.upright(2000, np.random.default_rng(1)))
+    assert np.abs(ours.mean(0) - theirs.mean(0)).max() < 0.015
+    assert np.abs(ours.std(0) - theirs.std(0)).max() < 0.015
+
+
+def test_thrown_starts_lie_outside_all_upright_ones():
+    rng = np.random.default_rng(0)
+    assert np.abs(halfcheetah.thrown(500, rng)[:, 2]).min() > np.abs(halfcheetah.upright(500, rng)[:, 2]).max() + 0.3
+
+
+def test_observed_reward_is_near_the_true_one():
+    rng = np.random.default_rng(0)
+    run = rollout(halfcheetah.make_env(8), halfcheetah.expert(), halfcheetah.anywhere(8, rng), rng)
+    true = halfcheetah.reward(run.states[:, :-1], run.trajectories.acts, run.states[:, 1:])
+    obs, acts = torch.tensor(run.trajectories.obs), torch.tensor(run.trajectories.acts)
+    near = halfcheetah.observed_reward(obs[:, :-1], acts, obs[:, 1:]).numpy()
+    assert np.corrcoef(true.ravel(), near.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("name", ["medium-low", "medium", "expert"])
+def test_stored_policy_returns_what_its_file_says(name):
+    """In exact repetition returns are equal; another build of MuJoCo or BLAS may move them within their spread."""
+    described = json.loads(halfcheetah.stored(name).with_suffix(".json").read_text())["return_upright"]
+    found = returns(
+        halfcheetah.StoredPolicy(halfcheetah.stored(name)), halfcheetah.upright(20, np.random.default_rng(3))
+    )
+    assert abs(found.mean() - described["mean"]) < 4 * described["std"] / 20**0.5 * 2**0.5 + 0.02 * described["mean"]
+
+
+def test_stored_policy_is_the_network_it_came_from(tmp_path):
+    torch.manual_seed(0)
+    net = MLPPolicy(17, [-1] * 6, [1] * 6, (32, 32))
+    net.mean.normal_(), net.std.uniform_(1, 2)
+    save_file(net.state_dict(), tmp_path / "p.safetensors")
+    obs = np.random.default_rng(0).standard_normal((64, 17)).astype(np.float32) * 5
+    rng = np.random.default_rng(0)
+    np.testing.assert_allclose(halfcheetah.StoredPolicy(tmp_path / "p.safetensors")(obs, rng), net(obs, rng), atol=1e-5)
+
+
+def test_base_holds_nothing_better_than_medium():
+    base, demos = halfcheetah.base(0), halfcheetah.demos(2, 0)
+    medium = json.loads(halfcheetah.stored("medium").with_suffix(".json").read_text())["return_upright"]["mean"]
+    assert base.returns.max() < 1.03 * medium < demos.returns.min()
+    assert base.returns.min() < 0
