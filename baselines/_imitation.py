@@ -112,17 +112,14 @@ class Batches(Iterable[TransitionMapping]):
         obs, acts, next_obs = demos.transitions()
         self.size, self._rng = min(size, len(acts)), rng
         # demonstrations end at the time limit, which is no terminal state
-        self._data: dict[Any, Any] = {
-            "obs": obs,
-            "acts": acts,
-            "next_obs": next_obs,
-            "dones": np.zeros(len(acts), bool),
-        }
+        self._data = {"obs": obs, "acts": acts, "next_obs": next_obs, "dones": np.zeros(len(acts), bool)}
 
     def __iter__(self) -> Iterator[TransitionMapping]:
         order = self._rng.permutation(len(self._data["acts"]))
         for start in range(0, len(order) - self.size + 1, self.size):
-            yield {key: value[order[start : start + self.size]] for key, value in self._data.items()}
+            chosen = order[start : start + self.size]
+            batch: Any = {key: value[chosen] for key, value in self._data.items()}
+            yield batch
 
 
 def normalised(reward: StepReward, problem: Problem) -> StepReward:

@@ -1,5 +1,7 @@
 """Behavioural cloning: imitation 1.0.1's ``BC`` on a Stable-Baselines3 policy."""
 
+import warnings
+
 import numpy as np
 import torch
 from imitation.algorithms.bc import BC
@@ -64,7 +66,9 @@ def fit(problem: Problem, config: BCConfig, rng: np.random.Generator) -> Learned
             curve.append({"gradient_steps": done, "negative_log_likelihood": loss})
             problem.progress(done / config.updates, curve[-1])
 
-    trainer.train(n_batches=config.updates, on_batch_end=after_batch, progress_bar=False)
+    with warnings.catch_warnings():  # imitation converts tensors to floats in a way that torch now warns of
+        warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)
+        trainer.train(n_batches=config.updates, on_batch_end=after_batch, progress_bar=False)
     return Learned(exported(policy), None, "none", curve, done)
 
 
