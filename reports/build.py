@@ -66,7 +66,7 @@ def build(records: Path, out: Path, suite: str | None = None, expected: Mapping[
     finally:
         shutil.rmtree(work, ignore_errors=True)
     front = headline(runs)
-    title = f"Suite {suite}: {ended_all(runs)}" if suite else ended_all(runs)
+    title = f"Suite {suite}: " * bool(suite) + ended_all(runs) + f" Seeds: {runs.table.seed.nunique()}."
     return "\n".join([clean(title), "", plain(front), LEGEND])
 
 

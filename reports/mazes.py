@@ -121,7 +121,7 @@ def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
             image, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.03, extend="both", fraction=0.05
         )
         bar.set_label("standard deviations from the mean over free places; white: demonstrations", fontsize=7)
-        notes = [f"no map of a step reward: {', '.join(left_out)}"] if left_out else []
+        notes = [f"no map of a step reward: {'; '.join(left_out)}"] if left_out else []
         yield Drawing(f"rewards-{slug(task)}", figure, notes)
 
 
@@ -149,7 +149,7 @@ def paths(runs: Runs, load: Load) -> Iterator[Drawing]:
             Line2D([], [], ls="", marker="*", ms=7, mfc="#FFD500", mec=INK, mew=0.4, label="goal"),
         ]
         figure.legend(handles=marks, loc="outside lower center", ncols=3)
-        notes = [f"no paths: {', '.join(left_out)}"] if left_out else []
+        notes = [f"no paths: {'; '.join(left_out)}"] if left_out else []
         yield Drawing(f"paths-{slug(task)}", figure, notes)
 
 

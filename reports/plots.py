@@ -47,7 +47,7 @@ def scores(runs: Runs) -> Iterator[Drawing]:
         ended = set(runs.table.method[runs.table.status == "ok"])
         shown = [m for m in methods if m in measured or m not in ended] if measured else []
         left_out = [clean(runs.methods[m]) for m in methods if m not in shown]
-        notes = [f"no {name} in any run: {', '.join(left_out)}"] if left_out else []
+        notes = [f"no {name} in any run: {'; '.join(left_out)}"] if left_out else []
         if not shown:
             yield Drawing(file, None, notes)
             continue
@@ -112,7 +112,7 @@ def understanding(runs: Runs) -> Iterator[Drawing]:
     table = runs.table.dropna(subset=["normalized_score", "erc_pearson"])
     methods = [m for m in runs.methods if m in set(table.method)]
     without = [clean(runs.methods[m]) for m in runs.methods if m not in methods]
-    notes = [f"no run with both score and ERC: {', '.join(without)}"] if without else []
+    notes = [f"no run with both score and ERC: {'; '.join(without)}"] if without else []
     tasks = {t: title for t, title in runs.tasks.items() if t in set(table.task)}
     if not methods:
         yield Drawing("understanding", None, notes)
@@ -131,7 +131,13 @@ def understanding(runs: Runs) -> Iterator[Drawing]:
             ax.plot(
                 rows.erc_pearson, rows.normalized_score, ls="", marker=marker, color=colour, ms=5, mec="white", mew=0.4
             )
-        ax.set(xlim=(-1.08, 1.08), ylim=(low - margin, high + 2 * margin), title=short(clean(title)))
+        ax.set(
+            xlabel=METRICS["erc_pearson"].label,
+            xticks=np.linspace(-1, 1, 5),
+            xlim=(-1.08, 1.08),
+            ylim=(low - margin, high + 2 * margin),
+            title=short(clean(title)),
+        )
         for x, text, side in (
             (0.02, "imitates without\nunderstanding", "left"),
             (0.98, "imitates and\nunderstands", "right"),
@@ -140,7 +146,6 @@ def understanding(runs: Runs) -> Iterator[Drawing]:
                 x, 0.99, text, transform=ax.transAxes, ha=side, va="top", fontsize=6, color="#6a6a6a", style="italic"
             )
     axes[0].set_ylabel(f"Score ({METRICS['normalized_score'].unit})")
-    axes[len(axes) // 2].set_xlabel(METRICS["erc_pearson"].label)
     marks = [Line2D([], [], ls="", marker=look(m)[1], color=look(m)[0], ms=5, label=name_of(runs, m)) for m in methods]
     figure.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.1)
     yield Drawing("understanding", figure, notes)
@@ -156,7 +161,7 @@ def curves(runs: Runs) -> Iterator[Drawing]:
         logged = {m: _logged(runs, task, m) for m in runs.methods}
         shown = {m: found for m, found in logged.items() if found}
         silent = [clean(runs.methods[m]) for m in runs.methods if not logged[m]]
-        notes = [f"no learning curve: {', '.join(silent)}"] if silent else []
+        notes = [f"no learning curve: {'; '.join(silent)}"] if silent else []
         if not shown:
             yield Drawing(file, None, notes)
             continue

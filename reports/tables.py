@@ -186,7 +186,7 @@ def reward(runs: Runs) -> Table:
         sections.append(Section(title, lines))
     without = [runs.methods[m] for m in runs.methods if not kinds[m]]
     caption = "Reward quality. Kind: what the method calls its reward (raw, shaped, or of whole trajectories). "
-    caption += f"Without a reward in any run, so not listed: {', '.join(without)}. " if without else ""
+    caption += f"Without a reward in any run, so not listed: {'; '.join(without)}. " if without else ""
     header = ["Kind", *map(label, REWARD)]
     return Table("reward", caption + READING, header, sections, data(runs, REWARD, with_reward))
 

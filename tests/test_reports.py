@@ -240,7 +240,7 @@ def test_summary_says_what_is_missing(report: tuple[Path, str]) -> None:
     assert "96 of 108 runs ended well: 4 failed, 7 missing, 1 timeout" in text
     assert "- Maze2D Large: 10 demonstrations, at most 200,000 environment steps" in text
     assert "0123456789abcdef.json holds no record" in text
-    assert re.search(r"figure rewards-maze2d-umaze: no map of a step reward: Behavioural cloning, Diffusion", text)
+    assert re.search(r"figure rewards-maze2d-umaze: no map of a step reward: Behavioural cloning; Diffusion", text)
     assert "<script>" not in text
 
 
