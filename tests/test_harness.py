@@ -1,5 +1,6 @@
 """The harness as a user meets it: what is run, kept, refused, and what becomes of what goes wrong."""
 
+import io
 import json
 import os
 import resource
@@ -13,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from rich.console import Console
 
 from benchmark import cli, provenance, registry
+from benchmark.display import Display
 from benchmark.errors import UserError
-from benchmark.runner import plan
+from benchmark.runner import Plan, plan
 from benchmark.suite import cells, load_suite, parse_seeds
 from results.schema import Record
 from results.store import Store
@@ -430,3 +433,28 @@ def test_nothing_is_left_behind(desk: Desk) -> None:
     assert left == stems | {f"{stem}.json" for stem in stems}
     assert not list((desk.results / ".work").iterdir())
     assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
+def test_the_display_shows_counts_progress_and_time_left() -> None:
+    found = registry.discover()
+    suite = load_suite("smoke")[1].model_copy(update={"methods": ["expert", "random"], "tasks": ["maze2d-umaze"]})
+    first, second = cells("any", suite, found)
+    terminal, plain = (Console(file=io.StringIO(), force_terminal=tty, width=150) for tty in (True, False))
+    for console in (terminal, plain):
+        planned = Plan([], [first, second], {("expert", "maze2d-umaze"): 60.0, ("random", "maze2d-umaze"): 30.0})
+        with Display(planned, 1, console) as display:
+            display.started(first)
+            display.progressed(first, 0.5, {"loss": 0.25})
+            console.is_terminal and time.sleep(0.6)
+            display.finished(first, first.record("failed", {}, reason="[red]ValueError"))
+    shown = terminal.file.getvalue()  # type: ignore[attr-defined]
+    for piece in (
+        "0/2 cells",
+        "1 running  1 waiting",
+        "about 1:30 left",
+        "expert · maze2d-umaze · seed 0",
+        "loss 0.25",
+    ):
+        assert piece in shown, piece
+    lines = plain.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines == ["[1/2] failed  expert · maze2d-umaze · seed 0 · 0.0 s · [red]ValueError"]
