@@ -28,7 +28,7 @@ report: .venv/.stamp  ## tables and figures of SUITE from its records
 	$(PY) -m benchmark report $(SUITE)
 
 test: .venv/.stamp  ## all tests
-	$(PY) -m pytest -q -n $(WORKERS) --dist loadgroup
+	$(PY) -m pytest -q -n $(WORKERS)
 
 check: .venv/.stamp  ## formatting, lint, types, tests
 	$(PY) -m ruff format --check .

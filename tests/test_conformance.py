@@ -1,10 +1,8 @@
 """Every method that is found, on its smoke settings, against every check. A new method is tested by being there."""
 
-from functools import cache
-
 import pytest
 
-from benchmark.conformance import DYNAMIC, STATIC, Fitted, examine, fit
+from benchmark.conformance import examine
 from benchmark.registry import discover
 from envs.problem import Task
 from methods.base import Method
@@ -15,28 +13,15 @@ METHODS = sorted(FOUND.methods)
 TASKS = [name for name in ("maze2d-umaze", "halfcheetah") if name in FOUND.tasks]
 
 
-@cache
-def fitted(method: str, task: str) -> Fitted:
-    return fit(FOUND.method(method)[0], FOUND.task(task)[0])
-
-
 def test_nothing_is_unavailable() -> None:
     assert not FOUND.unavailable
 
 
-@pytest.mark.parametrize("check", STATIC, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("method", METHODS)
-def test_description(method: str, check) -> None:  # type: ignore[no-untyped-def]
-    check(FOUND.method(method)[0])
-
-
-@pytest.mark.parametrize("check", DYNAMIC, ids=lambda check: check.__name__)
-@pytest.mark.parametrize(
-    ("method", "task"),
-    [pytest.param(m, t, marks=pytest.mark.xdist_group(f"{m}-{t}")) for t in TASKS for m in METHODS],
-)
-def test_behaviour(method: str, task: str, check) -> None:  # type: ignore[no-untyped-def]
-    check(fitted(method, task))
+def test_method(method: str, task: str) -> None:
+    results = examine(FOUND.method(method)[0], FOUND.task(task)[0])
+    assert [f"{result.name}: {result.message}" for result in results if not result.passed] == []
 
 
 def failures(method: Method, task: Task) -> set[str]:
