@@ -39,23 +39,34 @@ class Part(torch.nn.Module):
         super().__init_subclass__()
         Part.known[f"{cls.__module__}:{cls.__qualname__}"] = cls
 
+    def description(self) -> dict[str, Any]:
+        """Class and arguments as plain data; :meth:`build` makes the part again, weights apart."""
+        return {"part": f"{type(self).__module__}:{type(self).__qualname__}", "arguments": self.arguments}
+
+    @staticmethod
+    def build(description: dict[str, Any]) -> "Part":
+        """A part as described.
+
+        Raises:
+            ValueError: the description names no known part.
+        """
+        if description["part"] not in Part.known:
+            raise ValueError(f"part {description['part']!r} is unknown; import the method that defines it first")
+        return Part.known[description["part"]](**description["arguments"])
+
     def save(self, path: Path) -> None:
         """Writes ``path.json`` and ``path.safetensors``."""
-        kind = f"{type(self).__module__}:{type(self).__qualname__}"
-        path.with_suffix(".json").write_text(json.dumps({"part": kind, "arguments": self.arguments}))
+        path.with_suffix(".json").write_text(json.dumps(self.description()))
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, path.with_suffix(".safetensors"))
 
     @staticmethod
     def load(path: Path) -> "Part":
-        """Rebuilds what :meth:`save` wrote.
+        """Rebuilds what :meth:`save` wrote; weights of half precision are widened.
 
         Raises:
             ValueError: the file names no known part.
         """
-        described = json.loads(path.with_suffix(".json").read_text())
-        if described["part"] not in Part.known:
-            raise ValueError(f"{path}: part {described['part']!r} is unknown; import the method that defines it first")
-        part = Part.known[described["part"]](**described["arguments"])
+        part = Part.build(json.loads(path.with_suffix(".json").read_text()))
         part.load_state_dict(load_file(path.with_suffix(".safetensors")))
         return part.eval()
 

@@ -1,4 +1,4 @@
-"""The yardsticks beside every method: expert, random, and the planner unguided and guided by the true reward."""
+"""The yardsticks beside every method: the expert and random actions, and what other controls are handed."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,8 +8,6 @@ import torch
 
 from envs.problem import Floats, Policy, Privileged, Problem
 from methods.base import Config, Learned, Method, PolicyPart, RewardPart
-from methods.planner import Planner, Planning
-from methods.pretraining import BaseModel, base_model
 
 
 class RandomPolicy(PolicyPart):
@@ -51,14 +49,12 @@ class GivenReward(RewardPart):
         return self.function(obs, acts, next_obs)
 
 
-class PlannerControl(Config):
-    """Settings of the planner controls."""
+def privileged(problem: Problem) -> Privileged:
+    """What the harness hands to controls.
 
-    base: BaseModel = BaseModel()
-    planning: Planning = Planning()
-
-
-def _privileged(problem: Problem) -> Privileged:
+    Raises:
+        ValueError: it handed over nothing.
+    """
     if problem.privileged is None:
         raise ValueError("this control needs problem.privileged, which the harness gives to controls alone")
     return problem.privileged
@@ -72,47 +68,11 @@ def fit_random(problem: Problem, config: Config, rng: np.random.Generator) -> Le
 
 def fit_expert(problem: Problem, config: Config, rng: np.random.Generator) -> Learned:
     """The demonstrator with the true reward on observations: what the scores call 100, and the ERC's ceiling."""
-    given = _privileged(problem)
+    given = privileged(problem)
     return Learned(GivenPolicy(given.expert), GivenReward(given.observed_reward), "raw")
 
-
-def fit_unguided(problem: Problem, config: PlannerControl, rng: np.random.Generator) -> Learned:
-    """Plans of the base model alone: what guidance starts from."""
-    return Learned(Planner.of(base_model(problem, config.base), None, config.planning), None, "none")
-
-
-def fit_oracle(problem: Problem, config: PlannerControl, rng: np.random.Generator) -> Learned:
-    """Plans guided by the true reward: the ceiling that base model and planner leave to a learnt one."""
-    reward = GivenReward(_privileged(problem).observed_reward)
-    return Learned(Planner.of(base_model(problem, config.base), reward, config.planning), reward, "raw")
-
-
-_DIFFUSER = "Janner et al. 2022, Planning with Diffusion for Flexible Behavior Synthesis"
-_SMOKE = {
-    "base": {"tokens": 4, "skip": 1, "steps": 4, "width": 32, "blocks": 1, "updates": 20, "batch": 16},
-    "planning": {"execute": 4},
-}
 
 METHODS = [
     Method("expert", "Expert", "the demonstrator itself", fit_expert, control=True),
     Method("random", "Random", "uniform actions", fit_random, control=True, recovers_reward=False),
-    Method(
-        "unguided-diffuser",
-        "Diffuser, unguided",
-        _DIFFUSER,
-        fit_unguided,
-        config=PlannerControl,
-        smoke=_SMOKE,
-        control=True,
-        recovers_reward=False,
-    ),
-    Method(
-        "oracle-diffuser",
-        "Diffuser, true reward",
-        _DIFFUSER,
-        fit_oracle,
-        config=PlannerControl,
-        smoke=_SMOKE,
-        control=True,
-    ),
 ]

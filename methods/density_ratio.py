@@ -1,8 +1,8 @@
 """A step reward from the density ratio between demonstrations and base data.
 
 A classifier told the noise level tells noised demonstration states from noised base states; without noise its logit is
-log p_E(s') / p_B(s') (Sugiyama et al. 2012, ch. 4). The reward is softplus(logit) = -log(1 - D), GAIL's form (Ho & Ermon
-2016): high only where demonstrations are dense, flat and never negative elsewhere.
+log p_E(s') / p_B(s') (Sugiyama et al. 2012, ch. 4). The reward is softplus(logit) = -log(1 - D), GAIL's form (Ho and
+Ermon 2016): high only where demonstrations are dense, flat and never negative elsewhere.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,10 @@ class RatioReward(RewardPart):
 
 
 class Ratio(Config):
-    """Settings of the classifier; ``penalty`` weighs its squared gradient, ``clean`` is the share drawn without noise."""
+    """Settings of the classifier.
+
+    ``penalty`` weighs its squared gradient; ``clean`` is the share of states that get no noise.
+    """
 
     hidden: tuple[int, ...] = (64, 64)
     columns: tuple[int, ...] | None = None

@@ -72,16 +72,21 @@ class Diffuser(Part):
         self.net = ResidualMLP(tokens * self.codec.features, steps, width, blocks)
         self.register_buffer("bars", cosine_alpha_bars(steps), persistent=False)
 
+    @torch.no_grad()
+    def follow(self, other: "Diffuser", keep: float) -> None:
+        """Moves the weights towards another model's: an exponential moving average that keeps the share ``keep``."""
+        for mine, theirs in zip(self.parameters(), other.parameters(), strict=True):
+            mine.lerp_(theirs, 1 - keep)
+
     def noised(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """q(x_t | x_0): sqrt(bar_t) x0 + sqrt(1 - bar_t) noise, before pinning (Ho et al. 2020, eq. 4)."""
         bar = self.bars[t].view(-1, 1, 1)
         return bar.sqrt() * x0 + (1 - bar).sqrt() * noise
 
-    def loss(self, x0: Tensor, t: Tensor, noise: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Mean squared error of the predicted clean window, optionally weighted per window ``[n]``."""
+    def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Mean squared error of the predicted clean window (Ho et al. 2020, eq. 14, for x0 in place of the noise)."""
         first = x0[:, 0, : self.codec.obs]
-        error = (self.net(self.codec.pin(self.noised(x0, t, noise), first), t) - x0) ** 2
-        return error.mean() if weight is None else (error.mean((1, 2)) * weight).mean()
+        return ((self.net(self.codec.pin(self.noised(x0, t, noise), first), t) - x0) ** 2).mean()
 
     def posterior_mean(self, x0: Tensor, x: Tensor, t: int) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7); t counts from 0, where it is x_0."""

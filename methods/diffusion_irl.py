@@ -14,7 +14,7 @@ from pydantic import create_model
 from envs.problem import Problem
 from methods.base import Config, Learned, Method
 from methods.planner import Planner, Planning
-from methods.pretraining import BaseModel, base_model
+from methods.pretraining import BASE_MODELS, TOY, BaseModel, base_model
 from methods.rewards import WindowReward
 from methods.similarity import SIMILARITIES
 from methods.windows import WindowSampler, normal_noise
@@ -85,7 +85,7 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
             )
         problem.progress((update + 1) / config.updates, {"loss": loss.item()})
     reward.eval()
-    return Learned(Planner.of(diffuser, reward, plan), reward, "trajectory", curve, config.updates)
+    return Learned(Planner.of(plan, diffuser, reward), reward, "trajectory", curve, config.updates)
 
 
 SOURCE = "Oliveira 2024, Inverse RL using Generative Planning Models in Trajectory Space (MSc thesis, UCL)"
@@ -99,13 +99,8 @@ def _method(similarity: str, label: str) -> Method:
         source=SOURCE,
         fit=fit,
         config=create_model(f"DiffusionIRL_{similarity}", __base__=DiffusionIRL, **fixed),
-        smoke={
-            "base": {"tokens": 4, "skip": 1, "steps": 4, "width": 32, "blocks": 1, "updates": 20, "batch": 16},
-            "planning": {"execute": 4},
-            "hidden": (16,),
-            "updates": 2,
-            "batch": 4,
-        },
+        tuned={task: {"base": model.model_dump()} for task, model in BASE_MODELS.items()},
+        smoke={"base": TOY.model_dump(), "hidden": (16,), "updates": 2, "batch": 4},
     )
 
 

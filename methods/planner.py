@@ -4,68 +4,115 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from envs.problem import Floats
-from methods.base import Config, PolicyPart, RewardPart, TrajectoryRewardPart
+from methods.base import Config, Part, PolicyPart, RewardPart, TrajectoryRewardPart
 from methods.diffuser import Diffuser, Guide
 from methods.rewards import WindowReward
-from methods.windows import normal_noise
+from methods.value import Value
+from methods.windows import Codec, normal_noise
 
 
 class Planning(Config):
     """How windows are sampled to act.
 
     ``scale`` and ``inner`` are size and number of guidance steps per diffusion step, none below diffusion step
-    ``stop``; ``temperature`` scales the sampling noise; ``execute`` tokens of a plan are carried out.
+    ``stop``; ``temperature`` scales the sampling noise; ``execute`` tokens of a plan are carried out. Of ``candidates``
+    plans the one of highest reward is taken.
     """
 
-    scale: float = 1.0
-    inner: int = 2
-    stop: int = 2
-    temperature: float = 0.5
-    execute: int = 4
+    scale: float = Field(1.0, gt=0)
+    inner: int = Field(2, ge=0)
+    stop: int = Field(2, ge=0)
+    temperature: float = Field(0.5, ge=0)
+    execute: int = Field(4, ge=1)
+    candidates: int = Field(1, ge=1)
 
 
-def window_guide(diffuser: Diffuser, reward: RewardPart | TrajectoryRewardPart) -> Guide:
-    """The reward of normalised windows: its own value for window rewards, the mean over tokens for step rewards."""
+def window_reward(
+    codec: Codec, reward: RewardPart | TrajectoryRewardPart, value: Value | None = None, discount: float = 1.0
+) -> Guide:
+    """What normalised windows are worth.
+
+    A window reward gives its own value. A step reward gives its discounted sum over tokens, the first of a token's
+    actions standing for all, plus the discounted value of the last observation if a value is given.
+
+    Args:
+        codec: of the windows.
+        reward: of windows or steps.
+        value: of what comes after the window, for step rewards.
+        discount: per environment step.
+    """
     if isinstance(reward, WindowReward):
         return reward.on_windows
     assert isinstance(reward, RewardPart)
 
-    def mean_over_tokens(x: torch.Tensor) -> torch.Tensor:
-        obs, acts = diffuser.codec.decode(x)
-        # of a token's actions the first stands for all: step rewards see one action
-        first = acts[:, :: diffuser.codec.skip]
-        return reward(obs[:, :-1], first[:, :-1], obs[:, 1:]).mean(1)
+    def worth(x: torch.Tensor) -> torch.Tensor:
+        obs, acts = codec.decode(x)
+        gained = reward(obs[:, :-1], acts[:, :: codec.skip][:, :-1], obs[:, 1:])
+        # a token stands for `skip` steps, so that rewards and value are in one unit
+        weight = codec.skip * discount ** (codec.skip * torch.arange(codec.tokens - 1, device=x.device))
+        total = (gained * weight).sum(1)
+        if value is not None:
+            total = total + discount ** (codec.length - codec.skip) * value(obs[:, -1])
+        return torch.as_tensor(total)
 
-    return mean_over_tokens
+    return worth
 
 
 class Planner(PolicyPart):
-    """Receding-horizon policy of a diffuser, guided by a reward or not (Janner et al. 2022).
+    """Receding-horizon policy of a diffuser (Janner et al. 2022).
+
+    With a reward alone, its gradient guides the sampling; with a value too, plans are sampled unguided and the best of
+    the candidates is carried out.
 
     Args:
         diffuser: arguments of the :class:`Diffuser`.
-        guide: ``{"part": key in Part.known, "arguments": {...}}`` of the reward, or None to sample unguided.
+        reward: ``{"part": key in Part.known, "arguments": {...}}``, or None to sample unguided.
+        value: arguments of the :class:`Value`, or None.
+        discount: of reward and value, per environment step.
         planning: a :class:`Planning` as plain values.
     """
 
-    def __init__(self, diffuser: dict[str, Any], guide: dict[str, Any] | None, planning: dict[str, Any]) -> None:
-        super().__init__(diffuser=diffuser, guide=guide, planning=planning)
+    def __init__(
+        self,
+        diffuser: dict[str, Any],
+        reward: dict[str, Any] | None,
+        value: dict[str, Any] | None,
+        discount: float,
+        planning: dict[str, Any],
+    ) -> None:
+        super().__init__(diffuser=diffuser, reward=reward, value=value, discount=discount, planning=planning)
         self.diffuser = Diffuser(**diffuser)
-        self.reward = None if guide is None else PolicyPart.known[guide["part"]](**guide["arguments"])
-        self.planning = Planning(**planning)
+        self.reward = None if reward is None else Part.build(reward)
+        self.value = None if value is None else Value(**value)
+        self.discount, self.planning = discount, Planning(**planning)
         self._step = 0
 
     @staticmethod
-    def of(diffuser: Diffuser, reward: RewardPart | TrajectoryRewardPart | None, planning: Planning) -> "Planner":
-        """A planner of given models, which it shares."""
-        guide = None
-        if reward is not None:
-            kind = f"{type(reward).__module__}:{type(reward).__qualname__}"
-            guide = {"part": kind, "arguments": reward.arguments}
-        planner = Planner(diffuser=diffuser.arguments, guide=guide, planning=planning.model_dump())
-        planner.diffuser, planner.reward = diffuser, reward
+    def of(
+        planning: Planning,
+        diffuser: Diffuser,
+        reward: RewardPart | TrajectoryRewardPart | None = None,
+        value: Value | None = None,
+        discount: float = 1.0,
+    ) -> "Planner":
+        """A planner of given models, which it shares.
+
+        Raises:
+            ValueError: ``planning.execute`` exceeds the window.
+        """
+        if planning.execute > diffuser.codec.tokens:
+            raise ValueError(f"execute = {planning.execute} exceeds the window of {diffuser.codec.tokens} tokens")
+        planner = Planner(
+            diffuser=diffuser.arguments,
+            reward=None if reward is None else reward.description(),
+            value=None if value is None else value.arguments,
+            discount=discount,
+            planning=planning.model_dump(),
+        )
+        planner.diffuser, planner.reward, planner.value = diffuser, reward, value
         return planner
 
     def begin(self, n: int) -> None:
@@ -73,19 +120,18 @@ class Planner(PolicyPart):
 
     def plan(self, obs: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """One window from each observation ``[n, O]``: observations ``[n, H, O]`` and actions ``[n, H*skip, A]``."""
-        codec = self.diffuser.codec
-        guide = None if self.reward is None else window_guide(self.diffuser, self.reward)  # type: ignore[arg-type]
-        x = self.diffuser.reverse(
-            codec.first(torch.as_tensor(obs, device=codec.mean.device)),
-            normal_noise(len(obs), codec, self.diffuser.steps + 1, rng),
-            guide,
-            self.planning.scale,
-            self.planning.inner,
-            self.planning.stop,
-            self.planning.temperature,
-        )
-        seen, acts = codec.decode(x)
-        return seen.cpu().numpy(), acts.cpu().numpy()
+        codec, p = self.diffuser.codec, self.planning
+        seen = torch.tensor(obs, device=codec.mean.device).repeat_interleave(p.candidates, 0)
+        noise = normal_noise(len(seen), codec, self.diffuser.steps + 1, rng)
+        worth = None if self.reward is None else window_reward(codec, self.reward, self.value, self.discount)  # type: ignore[arg-type]
+        guide = worth if self.value is None else None
+        x = self.diffuser.reverse(codec.first(seen), noise, guide, p.scale, p.inner, p.stop, p.temperature)
+        if worth is not None and p.candidates > 1:
+            with torch.no_grad():
+                best = worth(x).view(-1, p.candidates).argmax(1)
+            x = x.view(-1, p.candidates, *x.shape[1:])[torch.arange(len(best)), best]
+        planned, acts = codec.decode(x)
+        return planned.cpu().numpy(), acts.cpu().numpy()
 
     def forward(self, obs: Floats, rng: np.random.Generator) -> Floats:
         span = self.planning.execute * self.diffuser.codec.skip

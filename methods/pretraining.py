@@ -39,6 +39,15 @@ class BaseModel(Config):
     seed: int = 0
 
 
+# one base model per task, shared by every method that needs one; windows as long as the model stays within the walls
+BASE_MODELS = {
+    "maze2d-umaze": BaseModel(tokens=32, updates=9000),
+    "maze2d-large": BaseModel(tokens=16, updates=9000),
+    "halfcheetah": BaseModel(tokens=4, skip=1, updates=8000),
+}
+TOY = BaseModel(tokens=4, skip=1, steps=4, width=32, blocks=1, updates=20, batch=16)  # for smoke tests
+
+
 def key(problem: Problem, config: BaseModel) -> str:
     """Names a base model by the data it was trained on and its settings."""
     described = json.dumps([problem.base_id, config.model_dump()], sort_keys=True)
@@ -79,6 +88,19 @@ def _frozen(model: Part) -> Diffuser:
     return model.eval().requires_grad_(False)
 
 
+def ship(problem: Problem, config: BaseModel) -> Path:
+    """Puts the base model, trained if need be, beside the code in half precision, where clones find it.
+
+    Returns:
+        the path of its weights.
+    """
+    SHIPPED.mkdir(exist_ok=True)
+    path = SHIPPED / key(problem, config)
+    model = copy.deepcopy(base_model(problem, config)).half()
+    model.save(path)
+    return path.with_suffix(".safetensors")
+
+
 def train(problem: Problem, config: BaseModel) -> Diffuser:
     """Fits the diffuser to random windows of the base data; weights are averaged over updates (EMA)."""
     rng = stream("base-model", problem.base_id, config.seed)
@@ -108,10 +130,7 @@ def train(problem: Problem, config: BaseModel) -> Diffuser:
         loss.backward()
         optimiser.step()
         decay.step()
-        keep = min(config.ema, (update + 1) / (update + 10))
-        with torch.no_grad():
-            for old, new in zip(averaged.parameters(), model.parameters(), strict=True):
-                old.lerp_(new, 1 - keep)
+        averaged.follow(model, min(config.ema, (update + 1) / (update + 10)))
         if update % 500 == 0:
             problem.progress(0.0, {"base updates": update, "base loss": float(loss.detach())})
     return averaged
