@@ -23,11 +23,11 @@ class BCConfig(Config):
         updates: parameter updates.
     """
 
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[int, ...] = (128, 128)
     learning_rate: float = 1e-3
     l2: float = 0.0
     batch: int = 256
-    updates: int = 4000
+    updates: int = 2500
 
 
 def fit(problem: Problem, config: BCConfig, rng: np.random.Generator) -> Learned:

@@ -48,11 +48,16 @@ def fit(problem: Problem, config: GAILConfig, rng: np.random.Generator) -> Learn
     return Learned(policy, reward.cpu().eval(), "shaped", curve, updates)
 
 
+# Chosen on tuning seeds (1000 and above), never on unseen starts or ERC: by score from seen starts, as is usual, and by
+# the distance (MMD) of visited states to the demonstrations, which agreed.
+TUNED = {"maze2d-large": {"discount": 0.99}, "halfcheetah": {"discount": 0.99}}
+
 METHOD = Method(
     name="gail",
     title="GAIL",
     source="Ho and Ermon 2016, Generative Adversarial Imitation Learning; imitation 1.0.1 (Gleave et al. 2022)",
     fit=fit,
     config=GAILConfig,
+    tuned=TUNED,
     smoke={"envs": 4, "steps": 16, "batch": 32, "epochs": 1, "disc_batch": 32, "disc_updates": 1},
 )
