@@ -202,6 +202,8 @@ def _execute(cells: list["Cell"], store: "Store", workers: int, retry: list[str]
     try:
         with Display(planned, executor.workers, console) as display:
             run_cells(planned.todo, store, executor, display, origin)
+    except OSError as error:
+        raise UserError(f"stopped, {store.root} could not be written: {error}; finished cells are kept") from error
     except KeyboardInterrupt:
         print("stopped: finished cells are kept; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

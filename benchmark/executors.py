@@ -182,7 +182,8 @@ class Processes:
         for worker in self._running[:]:
             if worker.pipe in ready:
                 found += self._receive(worker)
-            elif worker.seconds > worker.cell.timeout_s:
+        for worker in self._running[:]:
+            if worker.seconds > worker.cell.timeout_s and not worker.pipe.poll():  # its record may be on the way
                 worker.end()
                 found.append(self._died(worker, "timeout", f"ended after {worker.cell.timeout_s:g} s"))
         return found

@@ -67,7 +67,8 @@ def write(path: Path, content: bytes) -> None:
 def returns(policy: Policy, starts: NDArray[np.float64]) -> NDArray[np.float64]:
     """True undiscounted returns of one episode from each start, float64 ``[n]``."""
     run = rollout(halfcheetah.make_env(len(starts)), policy, starts, np.random.default_rng(0))
-    return halfcheetah.reward(run.states[:, :-1], run.trajectories.acts, run.states[:, 1:]).sum(1)
+    found: NDArray[np.float64] = halfcheetah.reward(run.states[:, :-1], run.trajectories.acts, run.states[:, 1:]).sum(1)
+    return found
 
 
 class Run:
@@ -84,7 +85,7 @@ class Run:
         self._rng = stream("experts", seed)
         self._env = halfcheetah.make_env(recipe.envs)
         scale = recipe.obs_scale
-        self._sac = SAC(self._env.action_space, np.zeros_like(scale), scale, config, self._rng)
+        self._sac = SAC(self._env.action_space, [0.0] * len(scale), scale, config, self._rng)
         if recipe.compiled:
             self._sac.compile()
         self._replay = Replay(recipe.replay, len(scale), 6)
@@ -159,7 +160,10 @@ class Run:
         if not path.exists():
             return
         tensors = load_file(path)
-        part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731
+
+        def part(prefix: str) -> dict[str, Any]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
         self._sac.load(part("sac."))
         self._replay.load(part("replay."))
         with safe_open(path, "pt") as file:

@@ -90,6 +90,11 @@ def hangs(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Lear
     raise AssertionError
 
 
+def chatters(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    while True:
+        problem.progress(0.5, {"loss": 1.0})
+
+
 def nan_policy(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
     return learned(problem, config, rng, float("nan"))
 
@@ -117,6 +122,7 @@ EXITS = _toy("toy-exits", exits)
 EXITS_HARD = _toy("toy-exits-hard", exits_hard)
 SEGFAULTS = _toy("toy-segfaults", segfaults)
 HANGS = _toy("toy-hangs", hangs)
+CHATTERS = _toy("toy-chatters", chatters)
 NAN_POLICY = _toy("toy-nan-policy", nan_policy)
 NAN_REWARD = _toy("toy-nan-reward", nan_reward)
 FLAT_REWARD = _toy("toy-flat-reward", flat_reward)
