@@ -172,19 +172,20 @@ def traced(trace: Path) -> list[int]:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_goes_on_where_it_was(desk: Desk, tmp_path: Path, how: signal.Signals) -> None:
     trace = tmp_path / "trace"
-    settings = ("--set", f"toy-good.trace={trace}", "--set", "toy-good.sleep=3", "--seeds", "0-1", "--workers", "1")
+    settings = ("--set", f"toy-good.trace={trace}", "--set", "toy-good.sleep=2", "--seeds", "0-3", "--workers", "1")
     process = start(desk.arguments("run", "GOOD", extra=settings))
-    wait_for(lambda: len(Store(desk.results).load()[0]) == 1 and len(traced(trace)) == 2)
+    wait_for(lambda: 1 <= len(Store(desk.results).load()[0]) < len(traced(trace)))
     process.send_signal(how)
     _, errors = process.communicate(timeout=300)
     if how == signal.SIGINT:
         assert process.returncode == 130 and "goes on from here" in errors and "Traceback" not in errors
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in traced(trace)))
     kept = Store(desk.results).load()[0]
-    assert len(kept) == 1
-    desk.run("GOOD", extra=settings[:-2])
+    assert 1 <= len(kept) < 4
+    desk.run("GOOD", extra=settings)
     records = Store(desk.results).load()[0]
-    assert len(records) == 2 and kept[0] in records and len(traced(trace)) == 3
+    assert len(records) == 4 and all(record in records for record in kept)
+    assert len(traced(trace)) <= 5  # only the cell that was cut off, if any, ran twice
 
 
 def test_two_runs_at_once_share_the_work(desk: Desk, tmp_path: Path) -> None:
