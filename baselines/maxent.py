@@ -12,14 +12,14 @@ from methods.rewards import StepReward
 class MaxEntConfig(Config):
     """Settings of MaxEnt IRL."""
 
-    envs: int = 8
-    steps_per_update: int = 16  # environment steps, over all copies, per update of the learner
+    envs: int = 16
+    steps_per_update: int = 12  # environment steps, over all copies, per update of the learner
     warm_up: int = 2_000  # environment steps of uniform actions
     lr: float = 6e-4
     batch: int = 128
     entropy_weight: float = 0.05
     target_rate: float = 0.01
-    policy_hidden: tuple[int, int] = (128, 128)
+    policy_hidden: tuple[int, int] = (64, 64)
     hidden: tuple[int, int] = (64, 64)  # of the reward
     reward_lr: float = 3e-4
     reward_batch: int = 256
@@ -119,5 +119,6 @@ METHOD = Method(
     source="Ziebart et al. 2008; sample-based: Finn et al. 2016, arXiv 1603.00448; Ni et al. 2020, arXiv 2011.04709",
     fit=fit,
     config=MaxEntConfig,
+    tuned={"maze2d-large": {"steps_per_update": 16}, "halfcheetah": {"policy_hidden": (128, 128)}},
     smoke={"warm_up": 1_000, "batch": 32, "reward_batch": 32, "policy_hidden": (32, 32)},
 )
