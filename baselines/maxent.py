@@ -119,6 +119,9 @@ METHOD = Method(
     source="Ziebart et al. 2008; sample-based: Finn et al. 2016, arXiv 1603.00448; Ni et al. 2020, arXiv 2011.04709",
     fit=fit,
     config=MaxEntConfig,
-    tuned={"maze2d-large": {"steps_per_update": 16}, "halfcheetah": {"policy_hidden": (128, 128)}},
+    tuned={
+        "maze2d-large": {"steps_per_update": 16},
+        "halfcheetah": {"policy_hidden": (128, 128), "steps_per_update": 16, "lr": 1e-3, "reward_lr": 1e-3},
+    },
     smoke={"warm_up": 1_000, "batch": 32, "reward_batch": 32, "policy_hidden": (32, 32)},
 )
