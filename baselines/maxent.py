@@ -120,8 +120,8 @@ METHOD = Method(
     fit=fit,
     config=MaxEntConfig,
     tuned={
-        "maze2d-large": {"steps_per_update": 16},
-        "halfcheetah": {"policy_hidden": (128, 128), "steps_per_update": 16, "lr": 1e-3, "reward_lr": 1e-3},
+        "maze2d-large": {"policy_hidden": (128, 128), "steps_per_update": 20},
+        "halfcheetah": {"policy_hidden": (128, 128), "steps_per_update": 16, "lr": 1e-3},
     },
     smoke={"warm_up": 1_000, "batch": 32, "reward_batch": 32, "policy_hidden": (32, 32)},
 )
