@@ -179,7 +179,7 @@ TASK = Task(
     base=base,
     demos=demos,
     expert=expert,
-    default_demos=4,
+    default_demos=10,
     step_budget=200_000,
     source="Gymnasium 0.29 HalfCheetah-v4 (Towers et al. 2024); base data after D4RL's medium-replay (Fu et al. 2020)",
 )

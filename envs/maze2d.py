@@ -235,5 +235,5 @@ def task(name: str, title: str, layout: str, horizon: int, step_budget: int, def
     )
 
 
-UMAZE_TASK = task("maze2d-umaze", "Maze2D U-Maze", UMAZE, 300, 200_000, 10)
+UMAZE_TASK = task("maze2d-umaze", "Maze2D U-Maze", UMAZE, 300, 200_000, 2)
 LARGE_TASK = task("maze2d-large", "Maze2D Large", LARGE, 800, 300_000, 10)

@@ -57,7 +57,7 @@ class Ratio(Config):
 
     hidden: tuple[int, ...] = (64, 64)
     columns: tuple[int, ...] | None = None
-    updates: int = 2000
+    updates: int = 1000
     batch: int = 512
     learning_rate: float = 1e-3
     penalty: float = 0.01

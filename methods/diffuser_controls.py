@@ -6,7 +6,7 @@ from envs.problem import Problem
 from methods.base import Config, Learned, Method
 from methods.controls import GivenReward, privileged
 from methods.planner import Planner, Planning
-from methods.pretraining import BASE_MODELS, TOY, BaseModel, base_model
+from methods.pretraining import TOY, TUNED, BaseModel, base_model
 
 
 class PlannerControl(Config):
@@ -35,7 +35,7 @@ METHODS = [
         source=SOURCE,
         fit=fit,
         config=PlannerControl,
-        tuned={task: {"base": model.model_dump()} for task, model in BASE_MODELS.items()},
+        tuned=TUNED,
         smoke={"base": TOY.model_dump()},
         recovers_reward=recovers,
         control=True,

@@ -14,7 +14,7 @@ from pydantic import create_model
 from envs.problem import Problem
 from methods.base import Config, Learned, Method
 from methods.planner import Planner, Planning
-from methods.pretraining import BASE_MODELS, TOY, BaseModel, base_model
+from methods.pretraining import TOY, TUNED, BaseModel, base_model
 from methods.rewards import WindowReward
 from methods.similarity import SIMILARITIES
 from methods.windows import WindowSampler, normal_noise
@@ -99,7 +99,7 @@ def _method(similarity: str, label: str) -> Method:
         source=SOURCE,
         fit=fit,
         config=create_model(f"DiffusionIRL_{similarity}", __base__=DiffusionIRL, **fixed),
-        tuned={task: {"base": model.model_dump()} for task, model in BASE_MODELS.items()},
+        tuned=TUNED,
         smoke={"base": TOY.model_dump(), "hidden": (16,), "updates": 2, "batch": 4},
     )
 

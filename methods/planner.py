@@ -25,7 +25,7 @@ class Planning(Config):
     scale: float = Field(1.0, gt=0)
     inner: int = Field(2, ge=0)
     stop: int = Field(2, ge=0)
-    temperature: float = Field(0.5, ge=0)
+    temperature: float = Field(1.0, ge=0)
     execute: int = Field(4, ge=1)
     candidates: int = Field(1, ge=1)
 

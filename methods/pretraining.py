@@ -45,6 +45,9 @@ BASE_MODELS = {
     "maze2d-large": BaseModel(tokens=16, updates=9000),
     "halfcheetah": BaseModel(tokens=4, skip=1, updates=8000),
 }
+# HalfCheetah's window is four actions, all carried out; guidance never stops there (as in the thesis)
+PLANNING = {"halfcheetah": {"execute": 4, "stop": 0}}
+TUNED = {task: {"base": model.model_dump(), "planning": PLANNING.get(task, {})} for task, model in BASE_MODELS.items()}
 TOY = BaseModel(tokens=4, skip=1, steps=4, width=32, blocks=1, updates=20, batch=16)  # for smoke tests
 
 

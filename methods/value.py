@@ -38,7 +38,7 @@ class Expectile(Config):
     discount: float = 0.99
     steps: int = 10
     expectile: float = 0.9
-    updates: int = 3000
+    updates: int = 1500
     batch: int = 512
     learning_rate: float = 1e-3
     target_rate: float = 0.02
