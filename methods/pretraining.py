@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from envs.datasets import cache_dir
 from envs.problem import Problem
@@ -77,7 +78,7 @@ def base_model(problem: Problem, config: BaseModel) -> Diffuser:
     with FileLock(f"{path}.lock"):
         try:
             return _frozen(Part.load(path))
-        except (OSError, ValueError, KeyError, RuntimeError):  # absent or damaged
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError):  # absent or damaged
             model = train(problem, config)
             temporary = path.with_name(f"{name}-{os.getpid()}-tmp")
             model.save(temporary)

@@ -66,7 +66,7 @@ def fit_value(base: Trajectories, reward: RewardPart, config: Expectile, rng: np
             [reward(*piece) for piece in zip(obs.split(65536), acts.split(65536), next_obs.split(65536), strict=True)]
         )
     value.mean[:], value.std[:] = obs.mean(0), obs.std(0).clamp(min=1e-3)
-    value.scale.fill_(rewards.std().clamp(min=1e-6) / (1 - config.discount))
+    value.scale.fill_(rewards.square().mean().sqrt().clamp(min=1e-6) / (1 - config.discount))
     # rewards travel with the observations as an action column, so that one sampler draws both
     relabelled = Trajectories(base.obs, rewards.reshape(len(base), -1, 1).numpy())
     sampler = WindowSampler(relabelled, config.steps, rng)

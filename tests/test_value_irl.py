@@ -1,0 +1,178 @@
+"""Density ratio, value, weights, planner and base models, each against an answer known beforehand."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+
+from envs.maze2d import UMAZE_TASK
+from envs.metered import Meter
+from envs.problem import Problem, Trajectories
+from methods import pretraining
+from methods.controls import GivenReward
+from methods.density_ratio import Ratio, fit_ratio
+from methods.diffuser import Diffuser
+from methods.diffusion_irl import DiffusionIRL, Diverged
+from methods.diffusion_irl import fit as fit_thesis
+from methods.planner import Planner, Planning, window_reward
+from methods.pretraining import TOY, base_model, key, ship
+from methods.rewards import StepReward
+from methods.similarity import SIMILARITIES, mse
+from methods.value import Expectile, fit_value
+from methods.value_irl import HEAVIEST, weights
+
+
+def problem(demos: Trajectories, base: Trajectories, base_id: str = "made-up") -> Problem:
+    o, a = base.obs.shape[-1], base.acts.shape[-1]
+    return Problem(
+        task="made-up",
+        demos=demos,
+        base=base,
+        base_id=base_id,
+        observation_space=Box(-np.inf, np.inf, (o,)),
+        action_space=Box(-1, 1, (a,)),
+        horizon=base.steps,
+        discount=0.99,
+        meter=Meter(0),
+        base_env=UMAZE_TASK.make_env,
+    )
+
+
+def noise(mean: float, episodes: int = 40, steps: int = 50, seed: int = 0) -> Trajectories:
+    rng = np.random.default_rng(seed)
+    return Trajectories(rng.normal(mean, 1, (episodes, steps + 1, 1)), np.zeros((episodes, steps, 1)))
+
+
+@pytest.fixture
+def made_up(tmp_path, monkeypatch) -> Problem:
+    monkeypatch.setenv("IRLBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pretraining, "SHIPPED", tmp_path / "shipped")
+    return problem(noise(1.0, seed=1), noise(0.0))
+
+
+def test_logit_is_the_log_ratio_of_two_gaussians(made_up: Problem) -> None:
+    """log N(x; 1, 1) - log N(x; 0, 1) = x - 1/2."""
+    reward, curve = fit_ratio(made_up, Ratio(updates=600, penalty=0.0), np.random.default_rng(0))
+    x = torch.linspace(-1, 2, 31)[:, None]
+    with torch.no_grad():
+        logit = reward.logit(reward.features(x), torch.zeros_like(x))
+        assert (logit - (x[:, 0] - 0.5)).abs().max() < 0.35
+        assert torch.allclose(reward(x, x, x), torch.nn.functional.softplus(logit))
+    assert curve[-1]["classifier_loss"] < curve[0]["classifier_loss"]
+
+
+def test_gradient_penalty_flattens_the_reward(made_up: Problem) -> None:
+    spreads = []
+    for penalty in (0.0, 10.0):
+        reward, _ = fit_ratio(made_up, Ratio(updates=200, penalty=penalty), np.random.default_rng(0))
+        x = torch.linspace(-2, 2, 21)[:, None]
+        spreads.append(reward(x, x, x).std().item())
+    assert spreads[1] < spreads[0] / 2
+
+
+def test_value_of_a_constant_reward_is_the_geometric_series() -> None:
+    one = GivenReward(lambda obs, acts, next_obs: torch.ones(obs.shape[:-1]))
+    value = fit_value(noise(0.0), one, Expectile(discount=0.9, updates=600), np.random.default_rng(0))
+    assert value(torch.zeros(5, 1)).mean().item() == pytest.approx(10.0, rel=0.1)
+
+
+def test_value_takes_the_better_of_two_ways() -> None:
+    """From 0 half of the data go to +1, where the reward is 1, half to -1, where it is 0."""
+    turns = np.where(np.arange(60) % 2, 1.0, -1.0)
+    obs = np.concatenate([np.zeros((60, 1, 1)), np.tile(turns[:, None, None], (1, 40, 1))], 1)
+    data = Trajectories(obs, np.zeros((60, 40, 1)))
+    at_plus = GivenReward(lambda obs, acts, next_obs: (next_obs[..., 0] > 0.5).float())
+    values = [
+        fit_value(data, at_plus, Expectile(discount=0.9, expectile=e, steps=5, updates=600), np.random.default_rng(0))
+        for e in (0.5, 0.95)
+    ]
+    middle, better = (v(torch.zeros(1, 1)).item() for v in values)
+    assert middle < 6.5
+    assert better > 8.0
+
+
+def test_weights_sum_to_one_favour_the_better_and_are_capped() -> None:
+    rng = np.random.default_rng(0)
+    advantage, value = (torch.as_tensor(rng.normal(size=1000)) for _ in range(2))
+    found = weights(advantage, value)
+    assert found.sum().item() == pytest.approx(1.0)
+    assert found[torch.argmax(advantage + value)] == found.max()
+    assert found.max() / found.median() <= HEAVIEST * 1.5
+    assert weights(advantage.float(), torch.zeros(1000)).isfinite().all()
+
+
+def test_planner_takes_the_candidate_of_highest_worth() -> None:
+    torch.manual_seed(0)
+    diffuser = Diffuser(obs=2, acts=1, tokens=4, skip=2, steps=4, width=16, blocks=1).requires_grad_(False)
+    reward = StepReward(obs=2, acts=1, inputs=("next_obs",))
+    worth = window_reward(diffuser.codec, reward, None, 0.9)
+    obs = np.zeros((8, 2), np.float32)
+    found = []
+    for candidates in (1, 32):
+        planning = Planning(candidates=candidates, temperature=1.0, inner=0)
+        seen, acts = Planner.of(planning, diffuser, reward, None, 0.9).plan(obs, np.random.default_rng(0))
+        assert acts.shape == (8, 8, 1)
+        assert np.array_equal(seen[:, 0], obs)
+        with torch.no_grad():
+            padded = torch.tensor(np.repeat(seen, 2, 1))
+            found.append(float(worth(diffuser.codec.encode(padded, torch.tensor(acts))).mean()))
+    assert found[1] > found[0]
+
+
+def test_planner_refuses_to_carry_out_more_than_it_plans() -> None:
+    diffuser = Diffuser(obs=2, acts=1, tokens=4, skip=2, steps=4, width=16, blocks=1)
+    with pytest.raises(ValueError, match="execute = 5 exceeds the window of 4 tokens"):
+        Planner.of(Planning(execute=5), diffuser)
+    with pytest.raises(ValueError, match="scale"):
+        Planning(scale=0.0)
+
+
+def test_base_model_is_trained_once_and_a_damaged_one_again(made_up: Problem, monkeypatch, tmp_path) -> None:
+    first = base_model(made_up, TOY)
+    path = tmp_path / "cache" / f"{key(made_up, TOY)}.safetensors"
+    with monkeypatch.context() as patched:
+        patched.setattr(pretraining, "train", lambda *_: pytest.fail("trained twice"))
+        again = base_model(made_up, TOY)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    path.write_bytes(path.read_bytes()[:100])
+    rebuilt = base_model(made_up, TOY)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), rebuilt.parameters(), strict=True))
+
+
+def test_base_models_differ_by_data_and_settings(made_up: Problem) -> None:
+    other = problem(made_up.demos, made_up.base, "other data")
+    keys = {key(made_up, TOY), key(other, TOY), key(made_up, TOY.model_copy(update={"seed": 1}))}
+    assert len(keys) == 3
+
+
+def test_shipped_model_comes_first_and_is_half_as_precise(made_up: Problem, monkeypatch) -> None:
+    trained = base_model(made_up, TOY)
+    ship(made_up, TOY)
+    monkeypatch.setattr(pretraining, "train", lambda *_: pytest.fail("a shipped model was trained again"))
+    monkeypatch.setenv("IRLBENCH_CACHE", "/nowhere/at/all")
+    shipped = base_model(made_up, TOY)
+    for mine, theirs in zip(trained.parameters(), shipped.parameters(), strict=True):
+        assert theirs.dtype == torch.float32
+        assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_thesis_method_refuses_an_unknown_similarity(made_up: Problem) -> None:
+    config = DiffusionIRL(base=TOY, similarity="cosine")
+    with pytest.raises(ValueError, match="choose from mse, mmd-gaussian, mmd-matern"):
+        fit_thesis(made_up, config, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("factor", [20.0, float("nan")])
+def test_thesis_method_ends_when_its_loss_leaves_all_bounds(made_up: Problem, monkeypatch, factor: float) -> None:
+    steps = iter([1.0, 1.0, factor, 1.0])
+    monkeypatch.setitem(SIMILARITIES, "mse", lambda samples, targets: mse(samples, targets).clamp(1, 1) * next(steps))
+    with pytest.raises(Diverged, match=r"at update 3.*lower learning_rate"):
+        fit_thesis(made_up, DiffusionIRL(base=TOY, hidden=(8,), updates=4, batch=4), np.random.default_rng(0))
+
+
+def test_thesis_method_lowers_its_loss(made_up: Problem) -> None:
+    config = DiffusionIRL(
+        base=TOY, hidden=(32,), updates=40, batch=32, learning_rate=1e-2, planning=Planning(scale=3.0, stop=0)
+    )
+    losses = [row["loss"] for row in fit_thesis(made_up, config, np.random.default_rng(0)).curve]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
