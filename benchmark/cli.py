@@ -274,6 +274,23 @@ def report(
 
 
 @app.command()
+def readme(
+    results: Results = Path("results/reference"),
+    path: Annotated[Path, typer.Option(help="The page whose generated blocks are made anew.")] = Path("README.md"),
+) -> None:
+    """Make the generated blocks of the README anew from records."""
+    from reports.readme import update_readme
+
+    store = _store(results)
+    _warn_corrupt(store)
+    try:
+        changed = update_readme(path, store.load()[0])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from error
+    print(f"{path}: {'made anew' if changed else 'nothing to change'}")
+
+
+@app.command()
 def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NAME.")], task: Tasks = None) -> None:
     """Put one method through the checks that every method must pass, on its smoke settings."""
     from benchmark.conformance import examine
@@ -333,6 +350,15 @@ def data_train(
     if policy not in names:
         raise unknown("policy", policy, names)
     train_policy(policy.removeprefix("halfcheetah-"), seed, out, progress=_print_progress)
+
+
+@data_app.command("pretrain")
+def data_pretrain() -> None:
+    """Train the base models that ship with the project, those of base data 0; takes minutes each."""
+    from benchmark.pretrain import pretrain
+
+    for made in pretrain(_print_progress):
+        print(made)
 
 
 def _print_progress(fraction: float, values: dict[str, float]) -> None:

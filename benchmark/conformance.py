@@ -86,7 +86,7 @@ def settings_round_trip(method: Method) -> None:
 
 def actions_fit(run: Fitted) -> None:
     """Actions are finite, within the limits and of the right shape."""
-    obs = run.posed.problem.demos.obs[:3, 0].copy()
+    obs = run.transitions()[0][:3]
     run.learned.policy.begin(len(obs))
     acts = np.asarray(run.learned.policy(obs, np.random.default_rng(0)))
     space = run.posed.problem.action_space

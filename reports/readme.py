@@ -7,6 +7,7 @@ from pathlib import Path
 from reports.frame import Runs, gather
 from reports.render import markdown, markdown_text
 from reports.tables import aggregate, ended_all, headline, main
+from reports.verdict import verdict
 from results.schema import Record
 
 
@@ -26,6 +27,7 @@ BLOCKS: dict[str, Callable[[Runs], str]] = {
     "main": lambda runs: markdown(main(runs)),
     "aggregate": lambda runs: markdown(aggregate(runs), stacked=True),
     "counts": counts,
+    "verdict": lambda runs: "\n".join(map(markdown_text, verdict(runs))),
 }
 _BLOCK = re.compile(r"<!-- begin:([\w-]+) -->\n(.*?)<!-- end:\1 -->", re.DOTALL)
 _MARK = re.compile(r"<!-- (?:begin|end):")
