@@ -72,12 +72,15 @@ def fit(problem: Problem, config: BCConfig, rng: np.random.Generator) -> Learned
     return Learned(exported(policy), None, "none", curve, done)
 
 
+# HalfCheetah's expert needs precise actions: four times the updates took the score from seen starts from 7 to 35 on
+# tuning seed 1000; a wider network or weight decay did not help further.
 METHOD = Method(
     name="bc",
     title="BC",
     source="Pomerleau 1991, Efficient Training of Artificial Neural Networks; imitation 1.0.1 (Gleave et al. 2022)",
     fit=fit,
     config=BCConfig,
+    tuned={"halfcheetah": {"updates": 10_000}},
     smoke={"hidden": (16, 16), "updates": 20},
     recovers_reward=False,
 )
