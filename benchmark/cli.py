@@ -209,10 +209,12 @@ def _execute(cells: list["Cell"], store: "Store", workers: int, retry: list[str]
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _report(store: "Store", out: Path, suite: str, cells: list["Cell"]) -> None:
+def _report(store: "Store", out: Path, suite: str, cells: list["Cell"], metrics: list[str] | None = None) -> None:
     from reports.build import build
+    from reports.tables import HEADLINE
 
-    print(build(store.root, out, suite, {cell.id: (cell.method, cell.task, cell.seed) for cell in cells}))
+    expected = {cell.id: (cell.method, cell.task, cell.seed) for cell in cells}
+    print(build(store.root, out, suite, expected, metrics or HEADLINE))
     print(f"\nTables and figures: {out}/   Records: {store.root}/")
 
 
@@ -264,13 +266,19 @@ def report(
     suite: Suite = "quick",
     results: Results = RESULTS,
     out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = OUT,
+    metric: Annotated[list[str] | None, typer.Option(help="What the printed table shows. Repeatable.")] = None,
 ) -> None:
     """Tables and figures of a suite from its records."""
+    from results.schema import METRICS
+
+    for name in metric or []:
+        if name not in METRICS:
+            raise unknown("metric", name, METRICS)
     name, cells, _ = _grid(suite, None, None, None, None)
     store = _store(results)
     if not any(store.get(cell.id) for cell in cells):
         raise UserError(f"no records of suite {suite!r} in {results}: run `python -m benchmark run {suite}` first")
-    _report(store, out, name, cells)
+    _report(store, out, name, cells, metric)
 
 
 @app.command()

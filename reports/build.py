@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -17,18 +17,26 @@ from reports.frame import Place, Runs, gather
 from reports.plots import Drawing
 from reports.render import Table, clean, latex, markdown, markdown_text, plain
 from reports.style import RC
-from reports.tables import TABLES, conditions, ended_all, headline
+from reports.tables import HEADLINE, TABLES, conditions, ended_all, headline
 from results.schema import METRICS
 from results.store import Store
 
 PARTS = ("tables", "figures", "summary.md")
-LEGEND = (
-    f"Score: {METRICS['score_seen'].unit}, from seen and unseen starts. ERC: correlation of learnt and true returns.\n"
-    "* best contestant, or not told apart from it over seeds   † control   ! not every run ended well"
-)
+SIGNS = "* best contestant, or not told apart from it over seeds   † control   ! not every run ended well"
 
 
-def build(records: Path, out: Path, suite: str | None = None, expected: Mapping[str, Place] | None = None) -> str:
+def legend(metrics: Sequence[str]) -> str:
+    """What the columns of the terminal's table mean."""
+    return "\n".join([*(f"{METRICS[m].label} ({METRICS[m].unit}): {METRICS[m].source}" for m in metrics), SIGNS])
+
+
+def build(
+    records: Path,
+    out: Path,
+    suite: str | None = None,
+    expected: Mapping[str, Place] | None = None,
+    metrics: Sequence[str] = HEADLINE,
+) -> str:
     """Writes ``out/tables``, ``out/figures`` and ``out/summary.md``, each replaced as a whole once all are made.
 
     Args:
@@ -37,6 +45,7 @@ def build(records: Path, out: Path, suite: str | None = None, expected: Mapping[
         suite: which suite's records to take; None for all.
         expected: id to (method, task, seed) of every run that should be there: exactly these records are taken,
             whichever suite ran them, and absent ones are reported missing.
+        metrics: what the terminal's table shows, names of :data:`results.schema.METRICS`.
 
     Returns:
         the main table and what is missing, for the terminal.
@@ -65,9 +74,9 @@ def build(records: Path, out: Path, suite: str | None = None, expected: Mapping[
             _replace(work / part, out / part)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    front = headline(runs)
+    front = headline(runs, metrics)
     title = f"Suite {suite}: " * bool(suite) + ended_all(runs) + f" Seeds: {runs.table.seed.nunique()}."
-    return "\n".join([clean(title), "", plain(front), LEGEND])
+    return "\n".join([clean(title), "", plain(front), legend(metrics)])
 
 
 def summary(runs: Runs, suite: str | None, problems: list[str]) -> str:

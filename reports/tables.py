@@ -162,14 +162,14 @@ def main(runs: Runs) -> Table:
     return Table("main", caption, [*map(label, MAIN), "Runs"], sections, data(runs, MAIN))
 
 
-def headline(runs: Runs) -> Table:
-    """The main table in one block, tasks side by side, for the terminal and the README."""
-    entries = [_metrics(runs, task, HEADLINE) for task in runs.tasks]
+def headline(runs: Runs, metrics: Sequence[str] = HEADLINE) -> Table:
+    """Some metrics in one block, tasks side by side, for the terminal and the README."""
+    entries = [_metrics(runs, task, metrics) for task in runs.tasks]
     lines = _lines(runs, lambda m: [c for e in entries for c in e(m)])
-    groups = [(title, len(HEADLINE)) for title in runs.tasks.values()]
-    header = [METRICS[m].short for m in HEADLINE] * len(groups)
+    groups = [(title, len(metrics)) for title in runs.tasks.values()]
+    header = [METRICS[m].short or METRICS[m].label for m in metrics] * len(groups)
     caption = f"Score from seen and unseen starts ({METRICS['score_seen'].unit}) and ERC (Pearson). {READING}"
-    return Table("headline", caption, header, [Section("", lines)], data(runs, HEADLINE), groups)
+    return Table("headline", caption, header, [Section("", lines)], data(runs, metrics), groups)
 
 
 def reward(runs: Runs) -> Table:

@@ -238,6 +238,7 @@ BAD = {
         ("run", "smoke", "--method", "tests.toys:GOOD", "--set", "toy-good.steps=many"),
         "steps = 'many'",
     ),
+    "metric": (("report", "smoke", "--metric", "erc_pearsn"), "Did you mean erc_pearson"),
     "retry": (("run", "smoke", "--retry", "all"), "allowed are failed, timeout, skipped"),
     "policy": (("data", "train", "halfcheetah-exprt"), "Did you mean halfcheetah-expert"),
 }

@@ -407,3 +407,11 @@ def test_reports_need_neither_torch_nor_a_method() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_printed_table_shows_the_metrics_asked_for_and_says_what_they_are(tmp_path: Path) -> None:
+    write(tmp_path / "runs", study(3, ["bc", "gail"], ["halfcheetah"]))
+    text = build.build(tmp_path / "runs", tmp_path / "out", metrics=["erc_spearman"])
+    assert METRICS["erc_spearman"].label in text
+    assert METRICS["erc_spearman"].source in text
+    assert METRICS["score_seen"].label not in text
