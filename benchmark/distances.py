@@ -214,10 +214,9 @@ def _rewards(reward_a: ArrayLike, reward_b: ArrayLike, discount: float) -> tuple
     a, b = np.asarray(reward_a, np.float64), np.asarray(reward_b, np.float64)
     if a.ndim != 3 or a.shape[0] != a.shape[2] or a.shape != b.shape or not a.size:
         raise ValueError(f"rewards have shapes {a.shape} and {b.shape}: pass two of the same shape [S, A, S']")
-    for name, values in (("reward_a", a), ("reward_b", b)):
-        if not np.isfinite(values).all():
-            at = np.argwhere(~np.isfinite(values))[0].tolist()
-            raise ValueError(f"{name} is {values[tuple(at)]} at (s, a, s') = {at}: replace it by a finite value")
+    for which, *at in np.argwhere(~np.isfinite([a, b])).tolist():
+        value = (a, b)[which][tuple(at)]
+        raise ValueError(f"reward_{'ab'[which]} is {value} at (s, a, s') = {at}: replace it by a finite value")
     return a, b
 
 

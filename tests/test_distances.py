@@ -65,7 +65,7 @@ def test_trivial_rewards_are_together_and_half_way_to_the_others(distance: Dista
         assert distance(a, trivial) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("discount", [0.0, 0.5, 0.999])
+@pytest.mark.parametrize("discount", [0.0, 0.5, 0.99999])
 def test_shaping_is_seen_through_at_any_discount(discount: float) -> None:
     (a,), zero = rewards(4, 1), np.zeros((STATES, ACTIONS, STATES))
     for distance in (
@@ -73,7 +73,7 @@ def test_shaping_is_seen_through_at_any_discount(discount: float) -> None:
         partial(dard_distance_tabular, transitions=DYNAMICS, discount=discount),
         partial(starc_distance_tabular, transitions=DYNAMICS, discount=discount),
     ):
-        assert distance(shaping(4, discount), zero) == 0
+        assert distance(shaping(4, discount), zero) == distance(zero + 3.3, zero) == 0
         assert distance(a, a + shaping(4, discount)) == pytest.approx(0, abs=1e-6)
 
 
@@ -108,6 +108,23 @@ def test_epic_with_distributions_by_hand() -> None:
     a[1], b[:, :, 1] = 7, -9
     assert epic_distance_tabular(a, b, 0.5, [1, 0], [0.5, 0.5, 0]) == pytest.approx(0)
     assert epic_distance_tabular(a, b, 0.5, [1, 0], [0, 0.5, 0.5]) == pytest.approx(1)
+
+
+def test_distributions_also_canonicalise() -> None:
+    # without a future the canonical form is R less its mean over what follows the state: under (3, 1) / 4,
+    # (1, -3) / 4 in one state or in both, states alike (r = sqrt(1 / 2)) or as 3 to 1 (r = sqrt(3 / 4))
+    a, b = np.zeros((2, 2, 2, 2))
+    a[0, 0] = b[:, 0] = 1
+    by_action = np.sqrt((1 - np.sqrt(1 / 2)) / 2)
+    assert epic_distance_tabular(a, b, 0, action_dist=[0.75, 0.25]) == pytest.approx(by_action)
+    dynamics = np.full((2, 2, 2), 0.5)
+    assert dard_distance_tabular(a, b, dynamics, 0, action_dist=[0.75, 0.25]) == pytest.approx(by_action)
+    a, b = np.zeros((2, 2, 2, 2))
+    a[0, :, 0] = b[:, :, 0] = 1
+    by_state = np.sqrt((1 - np.sqrt(3 / 4)) / 2)
+    assert epic_distance_tabular(a, b, 0, state_dist=[0.75, 0.25]) == pytest.approx(by_state)
+    dynamics[:] = [0.75, 0.25]
+    assert dard_distance_tabular(a, b, dynamics, 0, state_dist=[0.75, 0.25]) == pytest.approx(by_state)
 
 
 def test_dard_by_hand() -> None:
@@ -181,11 +198,12 @@ def test_sampled_epic_converges_to_the_tabular_value() -> None:
     assert found[1][0] == pytest.approx(exact, abs=0.02)
 
 
-def test_standard_error_of_sampled_epic_is_the_spread_over_samples() -> None:
+@pytest.mark.parametrize(("n", "m"), [(300, 200), (3000, 20)])
+def test_standard_error_of_sampled_epic_is_the_spread_over_samples(n: int, m: int) -> None:
     a, b = rewards(9, 2)
     found = np.array(
         [
-            epic_distance(looked_up(a), looked_up(b), *sample(300, i), DISCOUNT, np.random.default_rng(i), 200, 50)
+            epic_distance(looked_up(a), looked_up(b), *sample(n, i), DISCOUNT, np.random.default_rng(i), m, 50)
             for i in range(60)
         ]
     )
