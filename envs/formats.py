@@ -26,6 +26,10 @@ NO_END = (
     "length here: record them again in an environment that goes on to its time limit, in an absorbing state if need be"
 )
 
+# what numpy, h5py and Minari raise on files that are damaged
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError)
+DAMAGE += (EOFError, zipfile.BadZipFile, zlib.error)
+
 
 class FormatError(ValueError):
     """A file that cannot be used, or a place that cannot be written: which, why, and what to do."""
@@ -214,7 +218,7 @@ def _read_npz(path: Path) -> list[Episode]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         raise FormatError(
             f"{path}: not a whole npz file of plain arrays ({error}); write it again, e.g. by numpy.savez"
         ) from error
@@ -249,7 +253,7 @@ def _read_minari(path: Path) -> list[Episode]:
         read = list(storage.get_episodes(range(storage.total_episodes)))
     except FormatError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, AssertionError, IndexError) as error:
+    except DAMAGE as error:
         raise FormatError(
             f"{path}: not a whole Minari data set ({type(error).__name__}: {error}); download or write it again"
         ) from error
@@ -276,14 +280,17 @@ def _read_d4rl(path: Path, horizon: int | None) -> tuple[list[Episode], int | No
     try:
         with h5py.File(path, "r") as file:
             wanted = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
+            keys = list(file)
             _demand(
                 path,
-                list(file),
+                keys,
                 wanted[:4],
                 "These are D4RL's keys; a Minari data set is read by its folder, not by the file in it",
             )
-            raw = {key: file[key][()] for key in wanted if key in file}
-    except (OSError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+            raw = {key: file[key][()] for key in wanted if key in keys}
+    except FormatError:
+        raise
+    except DAMAGE as error:
         raise FormatError(f"{path}: not a whole HDF5 file of arrays ({error}); download or write it again") from error
     shapes = {"observations": "[M, O]", "next_observations": "[M, O]", "actions": "[M, A]"}
     flat = {key: _numbers(f"{path}: {key}", array, shapes.get(key, "[M]")) for key, array in raw.items()}

@@ -192,6 +192,27 @@ def test_truncated_and_foreign_files_are_refused(tmp_path: Path, name: str) -> N
             load(path)
 
 
+def test_damage_anywhere_is_refused_or_harmless(tmp_path: Path) -> None:
+    """Bytes overwritten at random: what the reading libraries raise never reaches the user."""
+    dataset, rng = made(), np.random.default_rng(0)
+    save_minari(dataset, tmp_path / "a-v0", OBS_SPACE, ACT_SPACE)
+    npz, hdf5 = write(tmp_path / "a.npz", plain(dataset)), write(tmp_path / "a.hdf5", flat(dataset))
+    inside = tmp_path / "a-v0" / "data"
+    files = [(npz, npz), (hdf5, hdf5), (inside / "main_data.hdf5", inside), (inside / "metadata.json", inside)]
+    for file, path in files:
+        whole, refused = file.read_bytes(), 0
+        for _ in range(60):
+            damaged = np.frombuffer(whole, np.uint8).copy()
+            damaged[rng.integers(0, min(len(damaged), 4000), 3)] = rng.integers(0, 256, 3)
+            file.write_bytes(damaged.tobytes())
+            try:
+                load(path)
+            except FormatError:
+                refused += 1
+        file.write_bytes(whole)
+        assert refused
+
+
 def test_paths_that_are_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
     for name, message in (("a.csv", "format unknown"), ("b.npz", "no such file"), ("", "no metadata.json")):
