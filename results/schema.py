@@ -76,7 +76,11 @@ METRICS: dict[str, Metric] = {
         label="ERC (Spearman)", better=1, range=(-1, 1), unit="rank correlation", source="as erc_pearson"
     ),
     "erc_distance": Metric(
-        label="ERC distance", better=-1, range=(0, 1), unit="sqrt((1 - r) / 2)", source="Pearson distance, Gleave et al. 2021"
+        label="ERC distance",
+        better=-1,
+        range=(0, 1),
+        unit="sqrt((1 - r) / 2)",
+        source="Pearson distance, Gleave et al. 2021",
     ),
     "erc_pearson_mixture": Metric(
         label="ERC (Pearson), base + expert",
