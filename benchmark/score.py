@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from benchmark.metrics import normalized, pearson, pearson_distance, spearman, window_sums
 from benchmark.pose import Posed
 from benchmark.references import references, true_returns
-from envs.problem import Dataset, Task
+from envs.problem import Dataset, Task, Trajectories
 from envs.rollout import Rollout, rollout
 from envs.seeding import seed_of, stream
 from methods.base import Learned, RewardPart, TrajectoryRewardPart
@@ -137,6 +137,9 @@ def _pictures(found: Score, task: Task, learned: Learned, posed: Posed, runs: di
         "paths_unseen": runs["unseen"].trajectories.obs[..., :2],
         "demos": posed.problem.demos.obs[..., :2],
     }
-    if isinstance(learned.reward, RewardPart):
+    if learned.reward is not None:
         obs = task.make_env(1).observe(states)
-        found.artefacts["reward_map"] = learned.step_rewards(obs, acts, obs).reshape(grid.shape[:2])
+        length = learned.reward.length if isinstance(learned.reward, TrajectoryRewardPart) else 1
+        # staying there for one step, or for one window
+        still = Trajectories(np.repeat(obs[:, None], length + 1, 1), np.repeat(acts[:, None], length, 1))
+        found.artefacts["reward_map"] = learned.returns(still).reshape(grid.shape[:2])

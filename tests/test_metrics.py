@@ -137,7 +137,8 @@ def test_a_reward_of_windows_is_compared_over_the_steps_it_covers() -> None:
     found = scored(Learned(Still(), ScaledWindows(), "trajectory"))
     for name in ("erc_pearson", "erc_spearman", "erc_pearson_mixture", "window_pearson"):
         assert found.metrics[name] == pytest.approx(1.0, abs=1e-3), name
-    assert "step_pearson" not in found.metrics and "reward_map" not in found.artefacts
+    assert "step_pearson" not in found.metrics
+    assert found.artefacts["reward_map"] == pytest.approx(7 * found.artefacts["true_map"], rel=1e-3)  # staying
     covered = posed().held_out.rewards[:, : 300 // 7 * 7].sum(1)
     assert found.artefacts["true_returns"] == pytest.approx(covered, rel=1e-5)
 
