@@ -33,7 +33,7 @@ test: .venv/.stamp  ## all tests
 check: .venv/.stamp  ## formatting, lint, types, tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m mypy benchmark
+	$(PY) -m mypy benchmark methods baselines envs results reports
 	@$(MAKE) test
 
 clean:  ## remove the environment, caches and reports; records stay

@@ -55,7 +55,9 @@ def reward_loss(
     (slope,) = torch.autograd.grad(of_between.sum(), between, create_graph=True)
     steep = ((slope * reward.std).norm(dim=1) - 1).relu().square().mean()  # slope of what the perceptron reads
     size = (of_expert.square() + of_policy.square()).mean() / 2
-    return of_policy.mean() - of_expert.mean() + config.output_penalty * size + config.gradient_penalty * steep
+    loss: torch.Tensor = of_policy.mean() - of_expert.mean() + config.output_penalty * size
+    loss = loss + config.gradient_penalty * steep
+    return loss
 
 
 def fit(problem: Problem, config: MaxEntConfig, rng: np.random.Generator) -> Learned:

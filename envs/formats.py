@@ -27,8 +27,8 @@ NO_END = (
 )
 
 # what numpy, h5py and Minari raise on files that are damaged
-DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError)
-DAMAGE += (EOFError, zipfile.BadZipFile, zlib.error)
+DAMAGE: tuple[type[Exception], ...] = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError)
+DAMAGE += (AssertionError, ArithmeticError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class FormatError(ValueError):
@@ -311,7 +311,7 @@ def _read_d4rl(path: Path, horizon: int | None) -> tuple[list[Episode], int | No
         raise FormatError(
             f"{path}: no whole episode in its {rows} steps; give a longer file or, without timeouts, a shorter horizon"
         )
-    return [_piece(flat, start, end) for start, end in zip(starts, ends, strict=True)], horizon
+    return [_piece(flat, int(start), int(end)) for start, end in zip(starts, ends, strict=True)], horizon
 
 
 def _piece(flat: dict[str, Floats], start: int, end: int) -> Episode:

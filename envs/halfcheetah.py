@@ -40,7 +40,7 @@ def observe(states: States) -> NDArray[np.float64]:
 def reward(states: States, acts: NDArray[np.floating], next_states: States) -> NDArray[np.float64]:
     """Forward velocity minus control cost, on arrays of any leading shape (Gymnasium's ``HalfCheetahEnv.step``)."""
     forward = (next_states[..., 0] - states[..., 0]) / ACTION_SECONDS
-    return forward - CONTROL_COST * np.square(acts).sum(-1)
+    return np.asarray(forward - CONTROL_COST * np.square(acts).sum(-1))
 
 
 def observed_reward(obs, acts, next_obs):  # type: ignore[no-untyped-def]  # torch tensors; torch is not imported here
@@ -104,7 +104,7 @@ class StoredPolicy(Policy):
         acts = np.tanh(x @ weight + bias)
         if self._noise:
             acts = acts + self._noise * rng.standard_normal(acts.shape, dtype=np.float32)
-        return acts
+        return np.asarray(acts)
 
 
 def stored(name: str) -> Path:

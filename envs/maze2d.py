@@ -167,7 +167,8 @@ class Waypoints(Policy):
         self._dwell -= reached & there
         if (over := reached & there & (self._dwell < 0)).any():
             self._new_goals(over, pos, rng)
-        return np.clip(P_GAIN * (self._aim - pos) + D_GAIN * velocity, -1, 1).astype(np.float32)
+        acts: Floats = np.clip(P_GAIN * (self._aim - pos) + D_GAIN * velocity, -1, 1).astype(np.float32)
+        return acts
 
 
 def task(name: str, title: str, layout: str, horizon: int, step_budget: int, default_demos: int) -> Task:
@@ -180,7 +181,7 @@ def task(name: str, title: str, layout: str, horizon: int, step_budget: int, def
     env = partial(make_env, layout, horizon)
 
     def reward(states: States, acts: NDArray[np.floating], next_states: States) -> NDArray[np.float64]:
-        return np.exp(-np.linalg.norm(next_states[..., :2] - goal, axis=-1))
+        return np.asarray(np.exp(-np.linalg.norm(next_states[..., :2] - goal, axis=-1)))
 
     def observed_reward(obs, acts, next_obs):  # type: ignore[no-untyped-def]  # torch tensors; torch is not imported here
         offset = next_obs[..., :2] - next_obs.new_tensor(goal)

@@ -69,12 +69,12 @@ class Trajectories:
     @property
     def steps(self) -> int:
         """Actions per episode, T."""
-        return self.acts.shape[1]
+        return int(self.acts.shape[1])
 
     def transitions(self) -> tuple[Floats, Floats, Floats]:
         """All steps as ``obs [N*T, O], acts [N*T, A], next_obs [N*T, O]``, episode by episode."""
-        flat = lambda x: x.reshape(-1, x.shape[-1])  # noqa: E731
-        return flat(self.obs[:, :-1]), flat(self.acts), flat(self.obs[:, 1:])
+        obs, acts, next_obs = (x.reshape(-1, x.shape[-1]) for x in (self.obs[:, :-1], self.acts, self.obs[:, 1:]))
+        return obs, acts, next_obs
 
     def windows(self, length: int, stride: int) -> "Trajectories":
         """Cuts every episode into pieces of ``length`` steps that start ``stride`` steps apart.
@@ -148,7 +148,7 @@ class Dataset:
     @property
     def returns(self) -> Floats:
         """float32 ``[N]``: undiscounted true return of each episode."""
-        return self.rewards.sum(1)
+        return np.asarray(self.rewards.sum(1))
 
     def __getitem__(self, index: Any) -> "Dataset":
         return Dataset(self.trajectories[index], self.rewards[index], self.id)

@@ -139,8 +139,8 @@ class Learned:
                 self.reward(torch.tensor(pieces.obs[i : i + 4096]), torch.tensor(pieces.acts[i : i + 4096]))
                 for i in range(0, len(pieces), 4096)
             ]
-            return torch.cat(values).numpy().reshape(-1, n).sum(0).astype(np.float32)
-        return self.step_rewards(*trajectories.transitions()).reshape(n, -1).sum(1)
+            return np.asarray(torch.cat(values).numpy().reshape(-1, n).sum(0), np.float32)
+        return np.asarray(self.step_rewards(*trajectories.transitions()).reshape(n, -1).sum(1))
 
     def save(self, folder: Path) -> None:
         """Writes policy, reward and curve into an existing folder."""

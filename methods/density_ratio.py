@@ -42,7 +42,8 @@ class RatioReward(RewardPart):
 
     def logit(self, features: Tensor, noise: Tensor) -> Tensor:
         """Log ratio ``[..]`` of features ``[.., F]`` noised to the share ``noise`` ``[.., 1]`` in [0, 1]."""
-        return self.net(torch.cat([features, noise], -1)).squeeze(-1)
+        logit: Tensor = self.net(torch.cat([features, noise], -1))
+        return logit.squeeze(-1)
 
     def forward(self, obs: Tensor, acts: Tensor, next_obs: Tensor) -> Tensor:
         features = self.features(next_obs)

@@ -45,7 +45,8 @@ class ResidualMLP(nn.Module):
         h = self.inlet(x.flatten(1)) + when
         for block in self.blocks:
             h = h + block(h + when)
-        return self.outlet(h).view_as(x)
+        clean: Tensor = self.outlet(h)
+        return clean.view_as(x)
 
 
 class Diffuser(Part):
@@ -86,7 +87,8 @@ class Diffuser(Part):
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error of the predicted clean window (Ho et al. 2020, eq. 14, for x0 in place of the noise)."""
         first = x0[:, 0, : self.codec.obs]
-        return ((self.net(self.codec.pin(self.noised(x0, t, noise), first), t) - x0) ** 2).mean()
+        predicted: Tensor = self.net(self.codec.pin(self.noised(x0, t, noise), first), t)
+        return (predicted - x0).square().mean()
 
     def posterior_mean(self, x0: Tensor, x: Tensor, t: int) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7); t counts from 0, where it is x_0."""

@@ -92,7 +92,7 @@ SOURCE = "Oliveira 2024, Inverse RL using Generative Planning Models in Trajecto
 
 
 def _method(similarity: str, label: str) -> Method:
-    fixed: Any = {"similarity": (Literal[similarity], similarity)}  # type: ignore[valid-type]
+    fixed: Any = {"similarity": (Literal[similarity], similarity)}
     return Method(
         name=f"diffusion-irl-{similarity}",
         title=f"Diffusion-IRL ({label})",

@@ -61,7 +61,7 @@ class MLPPolicy(PolicyPart):
 
     def actions(self, obs: torch.Tensor) -> torch.Tensor:
         """Differentiable: tensors ``[n, O]`` to ``[n, A]`` within the limits."""
-        raw = self.net(self.normalise(obs))
+        raw: torch.Tensor = self.net(self.normalise(obs))
         if self.squash == "clip":
             return raw.clamp(self.low, self.high)
         return self.low + (raw.tanh() + 1) / 2 * (self.high - self.low)

@@ -56,7 +56,8 @@ class StepReward(RewardPart):
         return torch.cat([given[name] for name in self.inputs], -1)
 
     def forward(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
-        return self.net(self.features(obs, acts, next_obs)).squeeze(-1)
+        values: torch.Tensor = self.net(self.features(obs, acts, next_obs))
+        return values.squeeze(-1)
 
 
 class WindowReward(TrajectoryRewardPart):
@@ -76,7 +77,8 @@ class WindowReward(TrajectoryRewardPart):
 
     def on_windows(self, x: torch.Tensor) -> torch.Tensor:
         """Normalised windows ``[n, H, D]`` to ``[n]``: what guides the reverse process."""
-        return self.net(x.flatten(1)).squeeze(-1)
+        values: torch.Tensor = self.net(x.flatten(1))
+        return values.squeeze(-1)
 
     def forward(self, obs: torch.Tensor, acts: torch.Tensor) -> torch.Tensor:
         return self.on_windows(self.codec.encode(obs, acts))

@@ -28,7 +28,8 @@ class Value(Part):
         self.register_buffer("scale", torch.ones(()))  # the network's output times this is the value
 
     def forward(self, obs: Tensor) -> Tensor:
-        return self.net((obs - self.mean) / self.std).squeeze(-1) * self.scale
+        values: Tensor = self.net((obs - self.mean) / self.std).squeeze(-1)
+        return values * self.scale
 
 
 class Expectile(Config):
