@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.metrics import normalized, pearson, pearson_distance, spearman, window_sums
+from benchmark.pictures import pictures
 from benchmark.pose import Posed
 from benchmark.references import references, true_returns
-from envs.problem import Dataset, Task, Trajectories
+from envs.problem import Dataset, Task
 from envs.rollout import Rollout, rollout
 from envs.seeding import seed_of, stream
 from methods.base import Learned, RewardPart, TrajectoryRewardPart
@@ -58,7 +59,7 @@ def score(task: Task, learned: Learned, posed: Posed, seed: int, eval_starts: in
     runs = _behaviour(found, task, learned, seed, eval_starts, task_code)
     if learned.reward is not None:
         _reward_quality(found, task, learned, posed)
-    _pictures(found, task, learned, posed, runs)
+    found.artefacts |= pictures(task, learned, posed, runs)
     return found
 
 
@@ -119,27 +120,3 @@ def _reward_quality(found: Score, task: Task, learned: Learned, posed: Posed) ->
         length = learned.reward.length
         windows = learned.returns(held_out.trajectories.windows(length, length)).astype(np.float64)
     found.put("window_pearson", pearson(windows, window_sums(held_out.rewards, length).ravel()), constant)
-
-
-def _pictures(found: Score, task: Task, learned: Learned, posed: Posed, runs: dict[str, Rollout]) -> None:
-    """What the figures of a maze show: paths, demonstrations, and both rewards on the task's grid of states."""
-    if "walls" not in task.picture:
-        return
-    grid = task.picture["grid"]
-    states = grid.reshape(-1, grid.shape[-1])
-    acts = np.zeros((len(states), *posed.problem.action_space.shape), np.float32)
-    found.artefacts |= {
-        "walls": task.picture["walls"],
-        "goal": task.picture["goal"],
-        "grid_xy": grid[..., :2],
-        "true_map": task.reward(states, acts, states).reshape(grid.shape[:2]),
-        "paths_seen": runs["seen"].trajectories.obs[..., :2],
-        "paths_unseen": runs["unseen"].trajectories.obs[..., :2],
-        "demos": posed.problem.demos.obs[..., :2],
-    }
-    if learned.reward is not None:
-        obs = task.make_env(1).observe(states)
-        length = learned.reward.length if isinstance(learned.reward, TrajectoryRewardPart) else 1
-        # staying there for one step, or for one window
-        still = Trajectories(np.repeat(obs[:, None], length + 1, 1), np.repeat(acts[:, None], length, 1))
-        found.artefacts["reward_map"] = learned.returns(still).reshape(grid.shape[:2])
