@@ -5,7 +5,7 @@ PYTHON  ?= python3
 PY      := .venv/bin/python
 export OMP_NUM_THREADS = 1
 
-.PHONY: help bench smoke test check report clean
+.PHONY: help bench smoke test perf check report clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -29,6 +29,9 @@ report: .venv/.stamp  ## tables and figures of SUITE from its records
 
 test: .venv/.stamp  ## all tests
 	$(PY) -m pytest -q -n $(WORKERS)
+
+perf: .venv/.stamp  ## speeds as ratios to their floors, in reports/out/perf.{md,json}
+	$(PY) -m benchmark perf
 
 check: .venv/.stamp  ## formatting, lint, types, tests
 	$(PY) -m ruff format --check .

@@ -320,6 +320,26 @@ def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NA
     raise typer.Exit(1 if failed else 0)
 
 
+@app.command()
+def perf(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; all if not given.")] = None,
+    as_json: AsJson = False,
+    out: Annotated[Path, typer.Option(help="Folder that gets perf.md and perf.json.")] = OUT,
+) -> None:
+    """Measure speeds as ratios to their floors; takes minutes and wants an idle machine."""
+    from benchmark.perf import markdown, measure
+
+    rows = []
+    for row in measure(names or []):
+        rows.append(row)
+        print(f"{row.name}: {row.ratio:.2f}", file=sys.stderr)
+    texts = {"md": markdown(rows), "json": json.dumps([row.model_dump() for row in rows], indent=1)}
+    out.mkdir(parents=True, exist_ok=True)
+    for suffix, text in texts.items():
+        (out / f"perf.{suffix}").write_text(text + "\n")
+    print(texts["json" if as_json else "md"])
+
+
 @data_app.command("list")
 def data_list(as_json: AsJson = False) -> None:
     """Data sets that stand in the cache."""

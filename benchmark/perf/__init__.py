@@ -1,0 +1,75 @@
+"""Speed as ratios to a floor or a rival, measured side by side in one run: what a clock alone cannot say.
+
+Every module here has a ``measure() -> Iterator[Row]`` and is found by being here.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from benchmark.errors import unknown
+
+
+class Row(BaseModel):
+    """One speed beside what it is held against.
+
+    Args:
+        name: what was measured.
+        ours, reference: both in ``unit``, measured in the same run where the reference is no limit.
+        unit: e.g. ``env steps/s``.
+        against: what the reference is, e.g. ``gymnasium HalfCheetah-v4``.
+        better: +1 where more is better (rates), -1 where less is (seconds).
+        required: the ratio that is asked for; None where none is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    ours: float
+    unit: str
+    reference: float
+    against: str
+    better: Literal[1, -1] = 1
+    required: float | None = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def ratio(self) -> float:
+        """How many times better than the reference."""
+        return self.ours / self.reference if self.better > 0 else self.reference / self.ours
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def met(self) -> bool | None:
+        """Whether the ratio is what is asked for; None where nothing is."""
+        return None if self.required is None else self.ratio >= self.required
+
+
+def names() -> list[str]:
+    """The modules that stand here."""
+    return sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_"))
+
+
+def measure(chosen: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of the chosen modules, or of all, as they are measured.
+
+    Raises:
+        UserError: a name that is no module here.
+    """
+    for name in chosen:
+        if name not in names():
+            raise unknown("measurement", name, names())
+    for name in chosen or names():
+        yield from importlib.import_module(f"{__name__}.{name}").measure()
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table."""
+    lines = ["| | ours | reference | ratio | required |", "| :-- | --: | --: | --: | --: |"]
+    for row in rows:
+        required = "" if row.required is None else f"{row.required:g} {'✓' if row.met else '✗'}"
+        ours, reference = f"{row.ours:.4g} {row.unit}", f"{row.reference:.4g} ({row.against})"
+        lines.append(f"| {row.name} | {ours} | {reference} | {row.ratio:.2f} | {required} |")
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""What the harness costs, and what a second worker gains."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmark.cell import Cell
+from benchmark.display import Display
+from benchmark.executors import Processes
+from benchmark.perf import Row
+from benchmark.registry import discover
+from benchmark.runner import Plan, run
+from benchmark.suite import Suite, cells
+from results.store import Store
+
+SUITE = Suite(description="speed", seeds="0-7", base_seed=0, tasks=["maze2d-umaze"], eval_starts=4, timeout_s=600)
+STEPS = 5000  # of a cell whose learner keeps a core busy for some seconds
+
+
+def seconds(todo: Sequence[Cell], workers: int) -> float:
+    """Wall seconds of a run once its workers are warm: the first cell is run before the clock starts."""
+    with tempfile.TemporaryDirectory() as folder:
+        store, silent = Store(Path(folder)), Console(quiet=True)
+        store.prepare()
+        executor = Processes(workers, store, {}, sorted({cell.method_module for cell in todo} | {todo[0].task_module}))
+        for part in (todo[:1], todo[1:]):
+            began = time.monotonic()
+            with Display(Plan([], list(part)), workers, silent) as display:
+                run(part, store, executor, display, {})
+        return time.monotonic() - began
+
+
+def grid(method: str, count: int, **changes: object) -> list[Cell]:
+    """Cells of one method that differ by their seed alone."""
+    return cells("perf", SUITE.model_copy(update=changes), discover(), [method], [], range(count))
+
+
+def measure() -> Iterator[Row]:
+    """Seconds of a cell that learns nothing; throughput of two workers against one."""
+    idle = grid("random", 9, eval_starts=None)
+    yield Row(
+        name="harness overhead: a cell that learns nothing, posed, scored and written",
+        ours=seconds(idle, 1) / (len(idle) - 1),
+        unit="s a cell",
+        reference=1.0,
+        against="allowed",
+        better=-1,
+        required=1.0,
+    )
+    if (os.cpu_count() or 1) < 2:
+        return
+    busy = grid("maxent", 9, step_budget={"all": STEPS})
+    one, two = (3600 * (len(busy) - 1) / seconds(busy, workers) for workers in (1, 2))
+    yield Row(
+        name="two workers, 8 equal cells (maxent, U-Maze)",
+        ours=two,
+        unit="cells/h",
+        reference=one,
+        against="one worker",
+        required=1.85,
+    )

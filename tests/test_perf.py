@@ -1,0 +1,48 @@
+"""Measurements are found by being there; what they say is checked by those who wrote them."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark import cli, perf
+
+MODULE = """
+from benchmark.perf import Row
+def measure():
+    yield Row(name="fast", ours=30.0, unit="steps/s", reference=10.0, against="rival", required=2)
+    yield Row(name="slow", ours=2.0, unit="s", reference=1.0, against="floor", better=-1, required=0.8)
+    yield Row(name="seen", ours=1.0, unit="s", reference=1.0, against="floor")
+"""
+
+
+def test_what_is_measured_is_printed_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "zz_toy.py").write_text(MODULE)
+    monkeypatch.setattr(perf, "__path__", [*perf.__path__, str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["irlbench", "perf", "zz_toy", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    printed = capsys.readouterr().out
+    assert "| fast | 30 steps/s | 10 (rival) | 3.00 | 2 ✓ |" in printed
+    assert "| slow | 2 s | 1 (floor) | 0.50 | 0.8 ✗ |" in printed
+    assert (tmp_path / "out" / "perf.md").read_text() == printed
+    rows = json.loads((tmp_path / "out" / "perf.json").read_text())
+    assert [(row["name"], row["ratio"], row["met"]) for row in rows] == [
+        ("fast", 3.0, True),
+        ("slow", 0.5, False),
+        ("seen", 1.0, None),
+    ]
+
+
+def test_a_measurement_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "harness" in perf.names()
+    monkeypatch.setattr(sys, "argv", ["irlbench", "perf", "harnes"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2 and "Did you mean harness?" in capsys.readouterr().err
