@@ -5,10 +5,10 @@ PYTHON  ?= python3
 PY      := .venv/bin/python
 export OMP_NUM_THREADS = 1
 
-.PHONY: help bench smoke test perf check report clean
+.PHONY: help bench smoke test-one test perf check report clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
 	@echo 'Variables: SUITE=$(SUITE) WORKERS=$(WORKERS) M=method SEEDS=0-2 PYTHON=$(PYTHON)'
 
 # torch first: its CPU build must stand before a dependency asks for another one
@@ -26,6 +26,9 @@ smoke:  ## every method on every task at toy budget
 
 report: .venv/.stamp  ## tables and figures of SUITE from its records
 	$(PY) -m benchmark report $(SUITE)
+
+test-one: .venv/.stamp  ## the checks that every method must pass, for method M
+	$(PY) -m benchmark check $(M)
 
 test: .venv/.stamp  ## all tests
 	$(PY) -m pytest -q -n $(WORKERS)

@@ -42,6 +42,8 @@ OfTask = Annotated[str | None, typer.Option("--task", help="Task that the file i
 # read by numerical libraries when they are first imported: one thread each, so that results do not depend on the cores
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 RESULTS, OUT = Path("results/runs"), Path("reports/out")
+GUIDE = "docs/add-a-method.md"
+CHECKED = ("maze2d-umaze", "halfcheetah")  # a method that passes on both kinds of task passes on their variants
 
 
 def _registry() -> "Registry":
@@ -311,12 +313,19 @@ def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NA
     from benchmark.conformance import examine
 
     registry = _registry()
+    _warn_unavailable(registry)
     found, _ = registry.method(method)
-    failed = 0
-    for name in task or ["maze2d-umaze"]:
-        for result in examine(found, registry.task(name)[0]):
-            failed += not result.passed
-            print(f"{'pass' if result.passed else 'FAIL'}  {name}  {result.name}  {result.message}".rstrip())
+    results = [(name, r) for name in task or CHECKED for r in examine(found, registry.task(name)[0])]
+    for name, result in results:
+        print(f"{'pass' if result.passed else 'FAIL'}  {name}  {result.name}  {result.message}".rstrip())
+        if not result.passed:
+            print(f"      what must hold: {result.rule}")
+    failed = sum(not result.passed for _, result in results)
+    print(
+        f"{failed} of {len(results)} checks failed: {GUIDE} explains each"
+        if failed
+        else f"{len(results)} checks passed"
+    )
     raise typer.Exit(1 if failed else 0)
 
 
@@ -338,6 +347,15 @@ def perf(
     for suffix, text in texts.items():
         (out / f"perf.{suffix}").write_text(text + "\n")
     print(texts["json" if as_json else "md"])
+
+
+@app.command("new-method")
+def new_method_(name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens.")]) -> None:
+    """Start a method of your own from the template, as one file in baselines/."""
+    from benchmark.template import new_method
+
+    path = new_method(name)
+    print(f"{path}: fill in fit, then `make test-one M={name}` and `make bench M={name}`; {GUIDE} leads through it")
 
 
 @data_app.command("list")

@@ -3,6 +3,7 @@
 import json
 import re
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,12 @@ SAMPLE = 256
 
 @dataclass(frozen=True)
 class Result:
-    """Outcome of one check; the message says what was wrong."""
+    """Outcome of one check; the message says what was wrong, the rule what must hold."""
 
     name: str
     passed: bool
     message: str = ""
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,19 @@ class Fitted:
         return self.learned.returns(self.posed.held_out.trajectories[:8])
 
 
+class Unsupported(Exception):
+    """The method says that it cannot take this task."""
+
+
 def fit(method: Method, task: Task, seed: int = 0) -> Fitted:
-    """Fits a method on its smoke settings, as the harness would."""
+    """Fits a method on its smoke settings, as the harness would.
+
+    Raises:
+        Unsupported: the method declines the task.
+    """
     posed = pose(task, seed, task.default_demos, STEP_BUDGET, 0, method.control, lambda fraction, values: None)
+    if reason := method.unsupported(posed.problem):
+        raise Unsupported(reason)
     before = posed.problem.demos.content_hash()
     config = method.config(**{**method.tuned.get(task.name, {}), **method.smoke})
     learned = method.fit(posed.problem, config, stream("conformance", method.name, task.name, seed))
@@ -168,16 +180,24 @@ def examine(method: Method, task: Task) -> Iterator[Result]:
         yield _result(check, method)
     try:
         run = fit(method, task)
+    except Unsupported as reason:
+        yield Result("fit", True, f"declines this task: {reason}")
+        return
     except Exception as error:
-        yield Result("fit", False, f"{type(error).__name__}: {error}")
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        message = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+        yield Result("fit", False, message, "fit(problem, config, rng) runs to its end and returns a Learned.")
         return
     for checked in DYNAMIC:
         yield _result(checked, run)
 
 
 def _result(check: Callable[[Any], None], given: Any) -> Result:
+    rule = str(check.__doc__)
     try:
         check(given)
+    except AssertionError as error:
+        return Result(check.__name__, False, str(error), rule)
     except Exception as error:
-        return Result(check.__name__, False, f"{type(error).__name__}: {error}")
-    return Result(check.__name__, True)
+        return Result(check.__name__, False, f"{type(error).__name__}: {error}", rule)
+    return Result(check.__name__, True, rule=rule)

@@ -129,16 +129,19 @@ def discover() -> Registry:
     A module that cannot be imported, or exports something that is no method, is listed as unavailable.
     """
     registry = Registry()
-    method_places = {name: name for package in (methods, baselines) for name in _modules(package)}
-    method_places |= {f"entry point {entry.name}": entry.module for entry in entry_points(group="irlbench.methods")}
-    task_places = {name: name for name in _modules(envs)}
-    task_places |= {f"entry point {entry.name}": entry.module for entry in entry_points(group="irlbench.tasks")}
-    for place, module in {**task_places, **method_places}.items():
+    places = [("tasks", name, name) for name in _modules(envs)]
+    places += [("methods", name, name) for package in (methods, baselines) for name in _modules(package)]
+    places += [
+        (kind, f"entry point {entry.name}", entry.module)
+        for kind in ("tasks", "methods")
+        for entry in entry_points(group=f"irlbench.{kind}")
+    ]
+    for kind, place, module in places:
         try:
             loaded = importlib.import_module(module)
-            if place in task_places:
+            if kind == "tasks":
                 _register(registry.tasks, tasks_in(loaded), Task, module)
-            if place in method_places:
+            else:
                 _register(registry.methods, methods_in(loaded), Method, module)
         except (Exception, SystemExit) as error:
             registry.unavailable[place] = f"{type(error).__name__}: {error}"
