@@ -3,19 +3,18 @@
 import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from benchmark.data_commands import AsJson, Seeds, Tasks, discovered
+from benchmark.data_commands import app as data_app
 from benchmark.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from benchmark.cell import Cell
     from benchmark.registry import Registry
-    from envs.problem import Dataset
-    from envs.problem import Task as TaskType
     from results.store import Store
 
 app = typer.Typer(
@@ -24,34 +23,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(
-    help="Data sets: list, make, describe, import, export, and train the policies they come from.", no_args_is_help=True
-)
 app.add_typer(data_app, name="data")
 
 INTERRUPTED = 130
 Suite = Annotated[str, typer.Argument(help="Name of a suite, or path of a YAML file.")]
 Methods = Annotated[list[str] | None, typer.Option("--method", help="Name, or package.module:NAME. Repeatable.")]
-Tasks = Annotated[list[str] | None, typer.Option("--task", help="Name. Repeatable.")]
-Seeds = Annotated[str | None, typer.Option(help="As in 0-4, 0,2 or 3.")]
 Assigned = Annotated[list[str] | None, typer.Option("--set", help="method.key=value. Repeatable.")]
 Results = Annotated[Path, typer.Option(help="Folder of the records.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Horizon = Annotated[int | None, typer.Option(min=1, help="Steps of each episode that are kept; all if not given.")]
-OfTask = Annotated[str | None, typer.Option("--task", help="Task that the file is checked against.")]
 # read by numerical libraries when they are first imported: one thread each, so that results do not depend on the cores
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 RESULTS, OUT = Path("results/runs"), Path("reports/out")
 GUIDE = "docs/add-a-method.md"
 CHECKED = ("maze2d-umaze", "halfcheetah")  # a method that passes on both kinds of task passes on their variants
-
-
-def _registry() -> "Registry":
-    from benchmark.registry import discover
-
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as ``python -m`` does: a plug-in may lie where the user stands
-    return discover()
 
 
 def _grid(
@@ -65,7 +48,7 @@ def _grid(
         chosen = parse_seeds(seeds) if seeds is not None else []
     except ValueError as error:
         raise UserError(str(error)) from error
-    registry = _registry()
+    registry = discovered()
     return name, cells(name, content, registry, methods or [], tasks or [], chosen, settings), registry
 
 
@@ -102,7 +85,7 @@ def list_(as_json: AsJson = False) -> None:
     """Suites, tasks and methods that are there, and what could not be imported."""
     from benchmark.suite import load_suite, suite_names
 
-    registry = _registry()
+    registry = discovered()
     found: dict[str, Any] = {
         "suites": {name: load_suite(name)[1].description for name in suite_names()},
         "tasks": {
@@ -312,7 +295,7 @@ def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NA
     """Put one method through the checks that every method must pass, on its smoke settings."""
     from benchmark.conformance import examine
 
-    registry = _registry()
+    registry = discovered()
     _warn_unavailable(registry)
     found, _ = registry.method(method)
     results = [(name, r) for name in task or CHECKED for r in examine(found, registry.task(name)[0])]
@@ -356,207 +339,6 @@ def new_method_(name: Annotated[str, typer.Argument(help="Lower-case words joine
 
     path = new_method(name)
     print(f"{path}: fill in fit, then `make test-one M={name}` and `make bench M={name}`; {GUIDE} leads through it")
-
-
-@data_app.command("list")
-def data_list(as_json: AsJson = False) -> None:
-    """Data sets that stand in the cache."""
-    from envs.datasets import cache_dir
-
-    rows = [{"id": path.stem, "bytes": path.stat().st_size} for path in sorted(cache_dir().glob("*.npz"))]
-    if as_json:
-        print(json.dumps({"folder": str(cache_dir()), "datasets": rows}, indent=1))
-        return
-    for row in rows:
-        print(f"{row['bytes']:>12}  {row['id']}")
-    print(f"{len(rows)} data sets in {cache_dir()}")
-
-
-@data_app.command("make")
-def data_make(task: Tasks = None, seeds: Seeds = "0") -> None:
-    """Build base data and demonstrations of tasks (all, if none is named), or read them where they stand."""
-    from benchmark.suite import parse_seeds
-
-    registry = _registry()
-    chosen = [registry.task(name)[0] for name in task or sorted(registry.tasks)]
-    try:
-        wanted = parse_seeds(seeds)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    for one in chosen:
-        for seed in wanted:
-            for made in (one.base(seed), one.demos(one.default_demos, seed)):
-                low, high = made.returns.min(), made.returns.max()
-                print(f"{made.id}: {len(made)} episodes, true returns {low:.1f} to {high:.1f}")
-
-
-class Format(StrEnum):
-    """What a data set is exported to."""
-
-    NPZ = "npz"
-    MINARI = "minari"
-
-
-@data_app.command("describe")
-def data_describe(
-    source: Annotated[str, typer.Argument(metavar="TASK_OR_FILE", help="A task, or an npz, D4RL or Minari data set.")],
-    horizon: Horizon = None,
-    task: OfTask = None,
-    seed: Annotated[int, typer.Option(help="Of a task's data.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Episodes, shapes, true returns, D4RL-normalised score and content hash."""
-    if Path(source).exists() or Path(source).suffix or os.sep in source:
-        found = {source: _load(Path(source), horizon, task)}
-    elif horizon is not None or task is not None:
-        raise UserError(f"{source!r} is no file: --horizon and --task are for files")
-    else:
-        task, one = source, _registry().task(source)[0]
-        found = {f"{source} base": one.base(seed), f"{source} demos": one.demos(one.default_demos, seed)}
-    rows = [_description(name, dataset, task) for name, dataset in found.items()]
-    if as_json:
-        print(json.dumps({"datasets": rows}, indent=1))
-        return
-    for row in rows:
-        print(f"{row['source']}\n  {row['episodes']} episodes of {row['steps']} steps; ", end="")
-        print(f"observations {row['observations']}, actions {row['actions']}")
-        print("  true return  " + "  ".join(f"{name} {value:.2f}" for name, value in row["returns"].items()))
-        if (d4rl := row["d4rl"]) is not None:
-            score = "not given" if d4rl["score"] is None else f"{d4rl['score']:.1f}"
-            print(f"  D4RL-normalised score  {score}{' (' + d4rl['note'] + ')' if d4rl['note'] else ''}")
-        print(f"  content hash  {row['hash']}")
-
-
-def _load(path: Path, horizon: int | None, task: str | None) -> "Dataset":
-    from envs.formats import FormatError, check_against, load
-
-    of = _registry().task(task)[0] if task is not None else None
-    try:
-        dataset = load(path, horizon)
-    except FormatError as error:
-        raise UserError(str(error)) from error
-    try:
-        if of is not None:
-            check_against(dataset, of)
-    except FormatError as error:
-        raise UserError(f"{path}: {error}") from error
-    return dataset
-
-
-def _description(source: str, dataset: "Dataset", task: str | None) -> dict[str, Any]:
-    import numpy as np
-
-    from envs.d4rl_scores import REFERENCES
-    from envs.formats import content_hash
-
-    trajectories, returns = dataset.trajectories, dataset.returns.astype(np.float64)
-    quantiles = np.quantile(returns, [0, 0.25, 0.5, 0.75, 1]).tolist()
-    d4rl, reference = None, REFERENCES.get(task or "")
-    if reference is not None:
-        score: float | None = reference.score(float(returns.mean()))
-        note = reference.note
-        if trajectories.steps != reference.steps:
-            score, note = None, f"D4RL's references are for {reference.steps} steps, not {trajectories.steps}"
-        d4rl = {"reference": reference.data, "score": score, "note": note}
-    return {
-        "source": source,
-        "episodes": len(dataset),
-        "steps": trajectories.steps,
-        "observations": list(trajectories.obs.shape),
-        "actions": list(trajectories.acts.shape),
-        "returns": {
-            **dict(zip(("min", "q25", "median", "q75", "max"), quantiles, strict=True)),
-            "mean": float(returns.mean()),
-        },
-        "d4rl": d4rl,
-        "hash": content_hash(trajectories, dataset.rewards),
-    }
-
-
-@data_app.command("import")
-def data_import(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="An npz, D4RL or Minari data set.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.npz", help="The new file.")],
-    horizon: Horizon = None,
-    task: OfTask = None,
-) -> None:
-    """Check a data set and write it as npz."""
-    from envs.formats import FormatError, save_npz
-
-    dataset = _load(source, horizon, task)
-    try:
-        save_npz(dataset, out)
-    except (FormatError, OSError) as error:
-        raise UserError(f"nothing written: {error}") from error
-    steps = dataset.trajectories.steps
-    print(f"{out}: {len(dataset)} episodes of {steps} steps, content hash {dataset.id}")
-    if horizon is not None and steps < horizon:
-        print(f"where step {horizon} of an episode led is not in {source}: that step was dropped")
-
-
-@data_app.command("export")
-def data_export(
-    task: Annotated[str, typer.Argument(help="Name of a task.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new folder.")],
-    format: Annotated[Format, typer.Option(help="Of the data sets.")] = Format.NPZ,
-    demos: Annotated[int | None, typer.Option(min=1, help="Number of demonstrations; the task's own if none.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of both data sets.")] = 0,
-) -> None:
-    """Write a task's base data and demonstrations, true rewards included, into a new folder."""
-    from envs.formats import FormatError, whole
-
-    one = _registry().task(task)[0]
-    try:
-        with whole(folder) as temporary:
-            temporary.mkdir()
-            made = {"base": one.base(seed), "demos": one.demos(demos or one.default_demos, seed)}
-            lines = [_export(dataset, temporary, kind, one, format) for kind, dataset in made.items()]
-    except (FormatError, OSError) as error:
-        raise UserError(f"nothing written: {error}") from error
-    for line in lines:
-        print(f"{folder}/{line}")
-
-
-def _export(dataset: "Dataset", folder: Path, kind: str, task: "TaskType", format: Format) -> str:
-    from envs.formats import content_hash, save_minari, save_npz
-
-    name = f"{task.name}-{kind}"
-    if format is Format.NPZ:
-        name += ".npz"
-        save_npz(dataset, folder / name)
-    else:
-        name += "-v0"
-        env = task.make_env(1)
-        save_minari(dataset, folder / name, env.observation_space, env.action_space)
-    return f"{name}: {len(dataset)} episodes, content hash {content_hash(dataset.trajectories, dataset.rewards)}"
-
-
-@data_app.command("train")
-def data_train(
-    policy: Annotated[str, typer.Argument(help="A stored policy, e.g. halfcheetah-expert.")],
-    seed: int = 0,
-    out: Annotated[Path, typer.Option(help="Folder of the policies.")] = Path("envs/policies"),
-) -> None:
-    """Train a stored policy again by its recipe; takes tens of minutes."""
-    from benchmark.experts import LEVELS, train_policy
-
-    names = [f"halfcheetah-{level}" for level in (*LEVELS, "expert")]
-    if policy not in names:
-        raise unknown("policy", policy, names)
-    train_policy(policy.removeprefix("halfcheetah-"), seed, out, progress=_print_progress)
-
-
-@data_app.command("pretrain")
-def data_pretrain() -> None:
-    """Train the base models that ship with the project, those of base data 0; takes minutes each."""
-    from benchmark.pretrain import pretrain
-
-    for made in pretrain(_print_progress):
-        print(made)
-
-
-def _print_progress(fraction: float, values: dict[str, float]) -> None:
-    print(f"{100 * fraction:5.1f} %  " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
 
 def main() -> None:
