@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from reports.statistics import Interval, mean_interval
-from results.schema import METRICS, Record
+from results.schema import COSTS, METRICS, Record
 
-COSTS = ("env_steps", "gradient_steps", "cpu_seconds", "wall_seconds", "peak_memory_mib")
 MISSING = "missing"
 Place = tuple[str, str, int]  # method, task, seed
 

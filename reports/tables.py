@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from reports.frame import COSTS, Estimate, Runs, estimate, rng_for
+from reports.frame import Estimate, Runs, estimate, rng_for
 from reports.render import Cell, Line, Section, Table
 from reports.statistics import (
     MIN_SEEDS,
@@ -16,7 +16,7 @@ from reports.statistics import (
     paired_difference,
     probability_of_improvement,
 )
-from results.schema import METRICS
+from results.schema import COSTS, METRICS
 
 MAIN = ("score_seen", "score_unseen", "erc_pearson", "erc_pearson_mixture")
 HEADLINE = ("score_seen", "score_unseen", "erc_pearson")
@@ -29,13 +29,6 @@ REWARD = (
     "window_pearson",
 )
 AGGREGATE = ("normalized_score", "erc_pearson")
-COST_LABELS = {
-    "env_steps": "Environment steps",
-    "gradient_steps": "Gradient steps",
-    "cpu_seconds": "CPU seconds",
-    "wall_seconds": "Wall seconds",
-    "peak_memory_mib": "Peak memory (MiB)",
-}
 ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 NONE = "\N{EN DASH}"
 READING = (
@@ -52,11 +45,9 @@ def label(metric: str) -> str:
 
 
 def number(value: float, metric: str) -> str:
-    """Two decimals for bounded metrics, one for scores and seconds, none for counts."""
-    if metric in METRICS:
-        text = f"{value:.2f}" if math.isfinite(METRICS[metric].range[1]) else f"{value:.1f}"
-    else:
-        text = f"{value:,.1f}" if metric.endswith("seconds") else f"{value:,.0f}"
+    """With as many decimals as the schema says, thousands apart for costs."""
+    known = METRICS.get(metric) or COSTS[metric]
+    text = f"{value:{',' if metric in COSTS else ''}.{known.digits}f}"
     return "\N{MINUS SIGN}" + text[1:] if text.startswith("-") and float(text.replace(",", "")) else text.lstrip("-")
 
 
@@ -201,7 +192,7 @@ def cost(runs: Runs) -> Table:
         "Cost of a run: mean over the runs that ended well. † control: a yardstick, not a contestant. "
         "k/N ok: only k of N runs ended well."
     )
-    return Table("cost", caption, [COST_LABELS[c] for c in COSTS], sections, data(runs, COSTS))
+    return Table("cost", caption, [COSTS[c].label for c in COSTS], sections, data(runs, [*COSTS]))
 
 
 def aggregate(runs: Runs) -> Table:
