@@ -6,6 +6,7 @@ from imitation.algorithms.adversarial.airl import AIRL
 from imitation.rewards.reward_nets import ForwardWrapper, NormalizedRewardNet
 from imitation.util.networks import RunningNorm
 
+from baselines._adversary import inputs
 from baselines._imitation import AdversarialConfig, StepRewardNet, normalised, train
 from envs.problem import Problem
 from methods.base import Learned, Method
@@ -50,9 +51,8 @@ class AIRLConfig(AdversarialConfig):
 def fit(problem: Problem, config: AIRLConfig, rng: np.random.Generator) -> Learned:
     torch.manual_seed(int(rng.integers(2**31)))
     (obs,), (acts,) = problem.observation_space.shape, problem.action_space.shape
-    inputs = ["obs"] if config.state_only else ["obs", "acts"]
-    g = normalised(StepReward(obs=obs, acts=acts, hidden=config.reward_hidden, inputs=inputs), problem)
-    h = normalised(StepReward(obs=obs, acts=acts, hidden=config.reward_hidden), problem)
+    g = normalised(StepReward(obs, acts, config.reward_hidden, inputs(config.state_only)), problem)
+    h = normalised(StepReward(obs, acts, config.reward_hidden), problem)
 
     net = NormalizedRewardNet(Shaped(StepRewardNet(g, problem), h, config.discount), RunningNorm)
     policy, curve, updates = train(problem, config, AIRL, net, rng)

@@ -1,31 +1,13 @@
 """Generative adversarial imitation learning: imitation 1.0.1's ``GAIL`` with Stable-Baselines3's PPO."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from imitation.algorithms.adversarial.gail import GAIL
-from torch.nn.functional import softplus
 
+from baselines._adversary import DiscriminatorReward, inputs
 from baselines._imitation import AdversarialConfig, StepRewardNet, normalised, train
 from envs.problem import Problem
-from methods.base import Learned, Method, RewardPart
-from methods.rewards import StepReward
-
-
-class GAILReward(RewardPart):
-    """-log(1 - D) = softplus(logit of D) with D = 1 for the expert: the reward that the policy was trained on.
-
-    Args:
-        arguments: those of the :class:`methods.rewards.StepReward` that gives the logit.
-    """
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.logit = StepReward(**arguments)
-
-    def forward(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
-        return softplus(self.logit(obs, acts, next_obs))
+from methods.base import Learned, Method
 
 
 class GAILConfig(AdversarialConfig):
@@ -41,8 +23,7 @@ class GAILConfig(AdversarialConfig):
 def fit(problem: Problem, config: GAILConfig, rng: np.random.Generator) -> Learned:
     torch.manual_seed(int(rng.integers(2**31)))
     (obs,), (acts,) = problem.observation_space.shape, problem.action_space.shape
-    inputs = ["obs"] if config.state_only else ["obs", "acts"]
-    reward = GAILReward(obs=obs, acts=acts, hidden=config.reward_hidden, inputs=inputs)
+    reward = DiscriminatorReward(obs, acts, config.reward_hidden, inputs(config.state_only))
     net = StepRewardNet(normalised(reward.logit, problem), problem)
     policy, curve, updates = train(problem, config, GAIL, net, rng)
     return Learned(policy, reward.cpu().eval(), "shaped", curve, updates)

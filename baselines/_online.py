@@ -1,0 +1,129 @@
+"""The loop of every off-policy method: act, remember, update; the reward may be improved on the way."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from baselines._sac import SAC, Replay, Reward, SACConfig
+from envs.metered import MeteredEnv
+from envs.problem import Floats, Problem
+from methods.base import Config, RewardPart
+
+Improve = Callable[[Replay, float], dict[str, float]]
+ROWS = 20  # of the curve
+
+
+class OffPolicyConfig(Config):
+    """Settings of the learner and of its loop."""
+
+    envs: int = 16
+    steps_per_update: float = 12.0  # environment steps, over all copies, per update of the learner
+    warm_up: int = 2_000  # environment steps of uniform actions
+    lr: float = 6e-4
+    batch: int = 128
+    entropy_weight: float | None = 0.05  # None: adapted
+    target_rate: float = 0.01
+    policy_hidden: tuple[int, int] = (64, 64)
+
+    def learner(self, discount: float) -> SACConfig:
+        """The learner's own part."""
+        shared = {name: getattr(self, name) for name in ("lr", "batch", "entropy_weight", "target_rate")}
+        return SACConfig(hidden=self.policy_hidden, discount=discount, **shared)
+
+
+def moments(problem: Problem) -> tuple[Floats, Floats]:
+    """Mean and standard deviation ``[O]`` of all observations given: what networks read is standardised by them."""
+    seen = np.concatenate([x.obs.reshape(-1, x.obs.shape[-1]) for x in (problem.demos, problem.base)])
+    return seen.mean(0), seen.std(0) + 1e-3
+
+
+def transitions(problem: Problem) -> tuple[torch.Tensor, ...]:
+    """The demonstrations' steps as tensors: ``obs [n, O], acts [n, A], next_obs [n, O]``."""
+    return tuple(torch.tensor(x) for x in problem.demos.transitions())
+
+
+def train(
+    sac: SAC,
+    env: MeteredEnv,
+    config: OffPolicyConfig,
+    steps: int,
+    rng: np.random.Generator,
+    reward: Reward,
+    improve: Improve | None = None,
+    replay: Replay | None = None,
+    progress: Callable[[float, dict[str, float]], None] = lambda fraction, values: None,
+) -> list[dict[str, float]]:
+    """Trains a soft actor-critic in an environment on a reward that may change.
+
+    Args:
+        sac: trained in place.
+        env: where it acts.
+        config: settings of the loop.
+        steps: environment steps, over all copies; a rest below one step of every copy is left.
+        rng: source of the first, uniform actions.
+        reward: of replayed transitions, asked anew for each batch.
+        improve: called before every update with the replay and the share of the steps taken, to improve the reward;
+            returns numbers for the curve.
+        replay: where transitions go, all of them if it is not given.
+        progress: gets the share done and the curve's latest row.
+
+    Returns:
+        curve rows, :data:`ROWS` at most.
+    """
+    width, (acts_width,) = len(sac.mean), env.action_space.shape
+    low, high = env.action_space.low, env.action_space.high
+    total = steps // env.n * env.n
+    replay = replay or Replay(total, width, acts_width)
+    curve: list[dict[str, float]] = []
+    marks = {round(k * total / ROWS / env.n) * env.n for k in range(1, ROWS + 1)}
+    over, told = True, {}
+    for taken in range(env.n, total + env.n, env.n):
+        if over:
+            obs = env.reset()
+        warm = taken > config.warm_up
+        acts = sac.act(obs) if warm else rng.uniform(low, high, (env.n, acts_width)).astype(np.float32)
+        next_obs, over = env.step(acts)
+        replay.add(obs, acts, next_obs)
+        obs = next_obs
+        while sac.updates * config.steps_per_update < taken - config.warm_up:
+            if improve is not None:
+                told = improve(replay, taken / total)
+            sac.update(replay, reward)
+        if taken in marks and sac.updates:
+            curve.append({"env_steps": taken, "gradient_steps": sac.updates, **told})
+            progress(taken / total, curve[-1])
+    return curve
+
+
+def on_tensors(reward: RewardPart) -> Reward:
+    """A reward part as what the learner asks: the transition's extra number is not read."""
+    return lambda obs, acts, next_obs, extra: reward(obs, acts, next_obs)
+
+
+def optimise(
+    env: MeteredEnv,
+    reward: RewardPart,
+    normalisation: tuple[Floats, Floats],
+    discount: float,
+    config: OffPolicyConfig,
+    steps: int,
+    rng: np.random.Generator,
+) -> SAC:
+    """A fresh soft actor-critic on a given reward.
+
+    Args:
+        env: where it acts; its meter counts.
+        reward: of steps, fixed.
+        normalisation: mean and standard deviation ``[O]`` of observations.
+        discount: in (0, 1).
+        config: settings.
+        steps: environment steps.
+        rng: source of all randomness.
+
+    Returns:
+        the learner; its :meth:`~baselines._sac.SAC.policy` is the result.
+    """
+    sac = SAC(env.action_space, *normalisation, config.learner(discount), rng)
+    train(sac, env, config, steps, rng, on_tensors(reward))
+    return sac

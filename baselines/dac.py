@@ -1,0 +1,63 @@
+"""Discriminator-actor-critic: GAIL off policy, with a gradient penalty, on a soft actor-critic."""
+
+import numpy as np
+import torch
+from torch.nn.functional import softplus
+
+from baselines._adversary import AlternatingConfig, DiscriminatorReward, Form, alternate, inputs, steepness
+from envs.problem import Problem
+from methods.base import Learned, Method
+from methods.rewards import StepReward
+
+
+class DACConfig(AlternatingConfig):
+    """Settings of DAC."""
+
+    hidden: tuple[int, ...] = (128, 128)
+    state_only: bool = False
+    recent: int | None = None
+    gradient_penalty: float = 1.0
+    form: Form = "softplus"  # the paper's is logit
+
+
+def discriminator_loss(
+    logit: StepReward, expert: torch.Tensor, policy: torch.Tensor, penalty: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Cross-entropy of telling expert from policy, and a penalty that holds the logit's gradient between them at one.
+
+    Args:
+        logit: of D, the probability of the expert.
+        expert, policy: its features ``[n, F]``.
+        penalty: weight of the gradient penalty.
+        generator: source of the points between both sets.
+
+    Returns:
+        scalar; at its least without penalty, the logit is the log ratio of both densities.
+
+    Source: Kostrikov et al. 2019, arXiv 1809.02925, eq. 4 without importance weights (as in their experiments).
+    """
+    entropy = softplus(-logit.net(expert)).mean() + softplus(logit.net(policy)).mean()
+    return entropy + penalty * (steepness(logit, expert, policy, generator) - 1).square().mean()
+
+
+def fit(problem: Problem, config: DACConfig, rng: np.random.Generator) -> Learned:
+    torch.manual_seed(int(rng.integers(2**62)))  # initial weights of the discriminator
+    widths = problem.demos.obs.shape[-1], problem.demos.acts.shape[-1]
+    reward = DiscriminatorReward(*widths, config.hidden, inputs(config.state_only), config.form)
+    loss = lambda e, p, g: discriminator_loss(reward.logit, e, p, config.gradient_penalty, g)  # noqa: E731
+    return alternate(problem, config, rng, reward, reward.logit, loss, "shaped")
+
+
+# No absorbing states (the paper's section 4.1): here no episode ends before the time limit.
+METHOD = Method(
+    name="dac",
+    title="DAC",
+    source="Kostrikov et al. 2019, Discriminator-Actor-Critic, arXiv 1809.02925",
+    fit=fit,
+    config=DACConfig,
+    tuned={
+        "maze2d-large": {"policy_hidden": (128, 128), "steps_per_update": 20},
+        "halfcheetah": {"policy_hidden": (256, 256), "batch": 256, "steps_per_update": 5, "entropy_weight": None},
+    },
+    smoke={"warm_up": 1_000, "batch": 32, "reward_batch": 32, "policy_hidden": (32, 32)},
+)
