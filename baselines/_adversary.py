@@ -53,7 +53,8 @@ def steepness(reward: StepReward, expert: Tensor, policy: Tensor, generator: tor
     mix = torch.rand(len(expert), 1, generator=generator)
     between = (mix * expert + (1 - mix) * policy).detach().requires_grad_()
     (slope,) = torch.autograd.grad(reward.net(between).sum(), between, create_graph=True)
-    return slope.norm(dim=1)
+    steep: Tensor = slope.norm(dim=1)
+    return steep
 
 
 class AlternatingConfig(OffPolicyConfig):

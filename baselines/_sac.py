@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium.spaces import Box
+from numpy.typing import ArrayLike
 
 from envs.problem import Floats
 from methods.base import Config
@@ -96,7 +97,7 @@ class SAC:
     """
 
     def __init__(
-        self, actions: Box, mean: Sequence[float], std: Sequence[float], config: SACConfig, rng: np.random.Generator
+        self, actions: Box, mean: ArrayLike, std: ArrayLike, config: SACConfig, rng: np.random.Generator
     ) -> None:
         self.config = config
         self._rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
