@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmark.distances import dard_distance_tabular, epic_distance, epic_distance_tabular, starc_distance_tabular
+from benchmark import sampled_distances
+from benchmark.distances import dard_distance_tabular, epic_distance_tabular, starc_distance_tabular
+from benchmark.sampled_distances import Transitions, dard_distance, epic_distance, starc_distance
 
 STATES, ACTIONS, DISCOUNT = 5, 3, 0.9
 DYNAMICS = np.random.default_rng(0).dirichlet(np.full(STATES, 0.5), (STATES, ACTIONS))
@@ -174,56 +176,133 @@ def test_pseudometric(three: np.ndarray, name: str) -> None:
     assert distance(a, c) <= distance(a, b) + distance(b, c) + 1e-9
 
 
-def sample(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Transitions of the uneven coverage, states and actions as one number each."""
+def sample(count: int, seed: int, real: bool = False) -> Transitions:
+    """Transitions of the uneven coverage, states and actions as one number each; real ones follow the dynamics."""
     rng = np.random.default_rng(seed)
     obs, next_obs = rng.choice(STATES, (2, count, 1), p=UNEVEN["state_dist"]).astype(float)
-    return obs, rng.choice(ACTIONS, (count, 1), p=UNEVEN["action_dist"]).astype(float), next_obs
+    acts = rng.choice(ACTIONS, (count, 1), p=UNEVEN["action_dist"]).astype(float)
+    return Transitions(obs, acts, simulate(obs, acts, rng) if real else next_obs)
+
+
+def simulate(obs: np.ndarray, acts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One draw of the next state for each row."""
+    upto = DYNAMICS[obs[:, 0].astype(int), acts[:, 0].astype(int)].cumsum(1)
+    return (rng.random((len(obs), 1)) > upto).sum(1, keepdims=True).clip(max=STATES - 1).astype(float)
 
 
 def looked_up(table: np.ndarray) -> Callable[..., np.ndarray]:
     return lambda *columns: table[tuple(column[:, 0].astype(int) for column in columns)]
 
 
-def test_sampled_epic_converges_to_the_tabular_value() -> None:
+def one_hot(obs: np.ndarray) -> np.ndarray:
+    return np.eye(STATES)[obs[:, 0].astype(int)]
+
+
+def starc_uneven(a: np.ndarray, b: np.ndarray) -> float:
+    """STARC by the uneven coverage's policy and norm: rewards and dynamics of its mean action fill the table."""
+    states, actions = (np.array(UNEVEN[k]) for k in ("state_dist", "action_dist"))
+
+    def canonical(reward: np.ndarray) -> np.ndarray:
+        expected = (DYNAMICS * reward).sum(2)
+        policy = np.einsum("sat,a->st", DYNAMICS, actions)
+        value = np.linalg.solve(np.eye(STATES) - DISCOUNT * policy, expected @ actions)
+        levelled = expected - value[:, None] + DISCOUNT * DYNAMICS @ value
+        levelled = levelled * np.sqrt(states[:, None] * actions)
+        return levelled / np.linalg.norm(levelled)
+
+    return float(np.linalg.norm(canonical(a) - canonical(b)) / 2)
+
+
+SAMPLED = {
+    "epic": lambda a, b, n, m, seed: epic_distance(
+        looked_up(a), looked_up(b), sample(n, seed), DISCOUNT, np.random.default_rng(seed), m
+    ),
+    "dard": lambda a, b, n, m, seed: dard_distance(
+        looked_up(a), looked_up(b), sample(n, seed, True), simulate, DISCOUNT, np.random.default_rng(seed), m
+    ),
+    "starc": lambda a, b, n, m, seed: starc_distance(
+        looked_up(a),
+        looked_up(b),
+        sample(n, seed, True),
+        simulate,
+        DISCOUNT,
+        np.random.default_rng(seed),
+        features=one_hot,
+        draws=m,
+    ),
+}
+EXACT = {"epic": DISTANCES["epic uneven"], "dard": DISTANCES["dard uneven"], "starc": starc_uneven}
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_sampled_distances_converge_to_the_tabular_value(name: str) -> None:
     a, b = rewards(8, 2)
-    exact = epic_distance_tabular(a, b, DISCOUNT, **UNEVEN)
-    found = [
-        epic_distance(looked_up(a), looked_up(b), *sample(n, n), DISCOUNT, np.random.default_rng(n), m)
-        for n, m in ((200, 200), (20_000, 400))
-    ]
+    exact = EXACT[name](a, b)
+    found = [SAMPLED[name](a, b, n, m, n) for n, m in ((300, 200), (20_000, 400))]
     for value, error in found:
         assert 0 < abs(value - exact) < 4 * error
     assert found[1][1] < 0.5 * found[0][1]
     assert found[1][0] == pytest.approx(exact, abs=0.02)
 
 
-@pytest.mark.parametrize(("n", "m"), [(300, 200), (3000, 20)])
-def test_standard_error_of_sampled_epic_is_the_spread_over_samples(n: int, m: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "n", "m"),
+    [("epic", 300, 200), ("epic", 3000, 20), ("dard", 300, 200), ("dard", 3000, 20), ("starc", 300, 50)],
+)
+def test_standard_error_is_the_spread_over_samples(name: str, n: int, m: int) -> None:
     a, b = rewards(9, 2)
-    found = np.array(
-        [
-            epic_distance(looked_up(a), looked_up(b), *sample(n, i), DISCOUNT, np.random.default_rng(i), m, 50)
-            for i in range(60)
-        ]
-    )
+    found = np.array([SAMPLED[name](a, b, n, m, i) for i in range(50)])
     assert 0.7 < found[:, 1].mean() / found[:, 0].std() < 1.4
 
 
-def test_sampled_epic_keeps_the_invariances_on_every_sample() -> None:
+@pytest.mark.parametrize("name", ["epic", "dard", "starc"])
+def test_sampled_distances_keep_the_invariances_on_every_sample(name: str) -> None:
+    """With deterministic dynamics; noise in S' is forgotten in expectation only."""
     (a,) = rewards(10, 1)
-    run = partial(epic_distance, discount=DISCOUNT, canonical_samples=20, resamples=5)
-    obs, acts, next_obs = sample(50, 0)
-    ways = {"obs": obs, "acts": acts, "next_obs": next_obs}
+
+    def deterministic(obs: np.ndarray, acts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return (obs + acts + 1) % STATES
+
+    def run(b: Callable[..., np.ndarray], other: Callable[..., np.ndarray]) -> tuple[float, float]:
+        obs, acts, next_obs = sample(100, 0)
+        ways = {"discount": DISCOUNT, "rng": np.random.default_rng(0), "resamples": 5}
+        if name == "epic":
+            return epic_distance(b, other, Transitions(obs, acts, next_obs), canonical_samples=20, **ways)
+        real = Transitions(obs, acts, deterministic(obs, acts, ways["rng"]))
+        more = {"features": one_hot} if name == "starc" else {}
+        return {"dard": dard_distance, "starc": starc_distance}[name](b, other, real, deterministic, **more, **ways)
+
     zero, shaped, opposite = (looked_up(r) for r in (0 * a, 3 * a + shaping(10), shaping(11) - 2 * a))
-    assert run(looked_up(a), shaped, **ways, rng=np.random.default_rng(0)) == pytest.approx((0, 0), abs=1e-6)
-    assert run(looked_up(a), opposite, **ways, rng=np.random.default_rng(0)) == pytest.approx((1, 0), abs=1e-9)
+    assert run(looked_up(a), shaped) == pytest.approx((0, 0), abs=1e-6)
+    assert run(looked_up(a), opposite) == pytest.approx((1, 0), abs=1e-6)
     for kind in (np.float64, np.float32):
-        potential = looked_up(shaping(10).astype(kind))
-        assert run(potential, zero, **ways, rng=np.random.default_rng(0)) == (0, 0)
+        assert run(looked_up(shaping(10).astype(kind)), zero) == (0, 0)
+        assert run(looked_up(a), zero) == pytest.approx((0.5, 0))
 
 
-def test_chunks_change_nothing_but_memory() -> None:
+def test_starc_of_a_continuous_task_forgets_smooth_potentials() -> None:
+    """With the default features, which span a smooth potential only nearly: what is left of it is small."""
+    rng = np.random.default_rng(0)
+    obs, acts = rng.uniform(-2, 2, (4000, 2)), rng.uniform(-1, 1, (4000, 2))
+
+    def move(obs: np.ndarray, acts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.clip(obs + 0.2 * acts, -2, 2)
+
+    def reward(obs: np.ndarray, acts: np.ndarray, next_obs: np.ndarray) -> np.ndarray:
+        return np.exp(-np.linalg.norm(next_obs - 1, axis=1)) - 0.1 * acts[:, 0]
+
+    def potential(obs: np.ndarray) -> np.ndarray:
+        return 20 * np.sin(obs).sum(1) + obs.prod(1) ** 2
+
+    def shaped(obs: np.ndarray, acts: np.ndarray, next_obs: np.ndarray) -> np.ndarray:
+        return reward(obs, acts, next_obs) + 0.95 * potential(next_obs) - potential(obs)
+
+    steps = Transitions(obs, acts, move(obs, acts, rng))
+    found, _ = starc_distance(reward, shaped, steps, move, 0.95, rng, resamples=2)
+    assert found < 0.05 < starc_distance(reward, lambda o, a, n: -a[:, 1], steps, move, 0.95, rng, resamples=2)[0]
+
+
+def test_chunks_change_nothing_but_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = rewards(11, 2)
     largest = []
 
@@ -231,11 +310,13 @@ def test_chunks_change_nothing_but_memory() -> None:
         largest.append(len(columns[0]))
         return looked_up(a)(*columns)
 
-    whole, small = (
-        epic_distance(watched, looked_up(b), *sample(70, 0), DISCOUNT, np.random.default_rng(0), 40, 5, chunk)
-        for chunk in (10**6, 90)
-    )
-    assert small == pytest.approx(whole, abs=1e-12)
+    found = []
+    for chunk in (10**6, 90):
+        monkeypatch.setattr(sampled_distances, "CHUNK", chunk)
+        found.append(
+            epic_distance(watched, looked_up(b), sample(70, 0), DISCOUNT, np.random.default_rng(0), 40, 5).distance
+        )
+    assert found[0] == pytest.approx(found[1], abs=1e-12)
     assert max(largest) == 70 * 40
     assert max(largest[3:]) <= 90
 
@@ -282,7 +363,7 @@ def test_bad_tables_are_refused(change: dict, message: str) -> None:
         ({"acts": np.zeros((3, 1))}, r"acts \(3, 1\).*the same N >= 2"),
         ({"discount": -0.1}, r"discount is -0.1"),
         ({"canonical_samples": 30}, "canonical_samples is 30.*pass a positive multiple of 20"),
-        ({"resamples": 1}, "resamples 1,.*at least 2"),
+        ({"resamples": 1}, "resamples 1:.*at least 2"),
         ({"reward_a": lambda obs, acts, next_obs: obs}, r"reward returned shape \(4, 1\) on 4 transitions"),
         ({"reward_b": lambda obs, acts, next_obs: np.inf * (1 + obs[:, 0])}, "not finite"),
     ],
@@ -291,7 +372,8 @@ def test_bad_samples_are_refused(change: dict, message: str) -> None:
     def reward(obs: np.ndarray, acts: np.ndarray, next_obs: np.ndarray) -> np.ndarray:
         return obs[:, 0]
 
-    good = {"reward_a": reward, "reward_b": reward, "obs": np.zeros((4, 1)), "acts": np.zeros((4, 1))}
-    good |= {"next_obs": np.zeros((4, 1)), "discount": 0.5, "rng": np.random.default_rng(0), "chunk": 4}
-    with pytest.raises(ValueError, match=message):
-        epic_distance(**(good | change))
+    columns = {name: change.pop(name, np.zeros((4, 1))) for name in ("obs", "acts", "next_obs")}
+    shared = {"reward_a": reward, "reward_b": reward, "coverage": Transitions(**columns), "discount": 0.5, **change}
+    for distance, more in ((epic_distance, {}), (dard_distance, {"simulate": simulate})):
+        with pytest.raises(ValueError, match=message):
+            distance(rng=np.random.default_rng(0), **more, **shared)
