@@ -1,5 +1,6 @@
 """HalfCheetah as in Gymnasium's ``HalfCheetah-v4``, batched, with fixed-length episodes; its policies and data."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from functools import cache, partial
@@ -13,13 +14,14 @@ from safetensors.numpy import load_file
 
 from envs.datasets import cached, record
 from envs.physics import BatchEnv, States
-from envs.problem import Dataset, Floats, Policy, Task
+from envs.problem import Dataset, Dynamics, Floats, Policy, Task
 from envs.seeding import seed_of, stream
 
 FRAME_SKIP, HORIZON, CONTROL_COST, RESET_NOISE = 5, 1000, 0.1, 0.1
 ACTION_SECONDS = 0.05  # FRAME_SKIP physics steps of 0.01 s
 THROWN_SHARE = 0.25  # of training starts; Gymnasium itself only starts upright
 POSITIONS = 9
+GEAR_CHANGE, FRICTION_CHANGE = 0.7, 0.5  # factors of the changed dynamics
 POLICIES = Path(__file__).parent / "policies"
 BASE_POLICIES, BASE_NOISES = ("medium-low", "medium"), (0.0, 0.1, 0.2, 0.3)
 BASE_EPISODES = 27  # of each policy at each noise, and as many of uniformly random actions
@@ -74,9 +76,37 @@ def anywhere(n: int, rng: np.random.Generator) -> States:
     return np.where(rng.random((n, 1)) < THROWN_SHARE, thrown(n, rng), upright(n, rng))
 
 
-def make_env(n: int) -> BatchEnv:
+@cache
+def changed_model() -> mujoco.MjModel:
+    """Another body on another ground: weaker motors, less friction."""
+    other = copy.copy(model())
+    other.actuator_gear[:, 0] *= GEAR_CHANGE
+    other.geom_friction[:, 0] *= FRICTION_CHANGE
+    return other
+
+
+def make_env(n: int, changed: bool = False) -> BatchEnv:
     """``n`` cheetahs."""
-    return BatchEnv(model(), n, HORIZON, FRAME_SKIP, observe, anywhere)
+    return BatchEnv(changed_model() if changed else model(), n, HORIZON, FRAME_SKIP, observe, anywhere)
+
+
+def states_of(obs: Floats) -> States:
+    """States with the root at x = 0, on which nothing but itself depends."""
+    return np.concatenate([np.zeros((len(obs), 1)), obs], 1, dtype=np.float64)
+
+
+def uniform_states(n: int, rng: np.random.Generator) -> States:
+    """States uniform in a box around all that base data and expert visit, lifted out of the ground."""
+    joints = model().jnt_range[3:]
+    low = [0, -0.6, -np.pi, *joints[:, 0], -3, -3, -7, *[-25] * 6]
+    high = [0, 0.4, np.pi, *joints[:, 1], 13, 3, 7, *[25] * 6]
+    states = rng.uniform(low, high, (n, len(low)))
+    data = mujoco.MjData(model())
+    for state in states:
+        data.qpos[:] = state[:POSITIONS]
+        mujoco.mj_fwdPosition(model(), data)
+        state[1] -= min([0.0, *data.contact.dist])
+    return states
 
 
 class StoredPolicy(Policy):
@@ -182,4 +212,11 @@ TASK = Task(
     default_demos=10,
     step_budget=200_000,
     source="Gymnasium 0.29 HalfCheetah-v4 (Towers et al. 2024); base data after D4RL's medium-replay (Fu et al. 2020)",
+    states_of=states_of,
+    uniform_states=uniform_states,
+    changed=Dynamics(
+        f"motors of {GEAR_CHANGE:.0%} strength, {FRICTION_CHANGE:.0%} friction",
+        partial(make_env, changed=True),
+        upright(16, stream("starts", "halfcheetah", "changed")),
+    ),
 )

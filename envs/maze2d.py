@@ -5,6 +5,7 @@ Constants of the model (masses, gains, step, limits), the layouts, the reset noi
 """
 
 from collections import deque
+from collections.abc import Sequence
 from functools import cache, partial
 
 import mujoco
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from envs.datasets import cached, record
 from envs.physics import BatchEnv, States
-from envs.problem import Dataset, Floats, Policy, Task
+from envs.problem import Dataset, Dynamics, Floats, Policy, Task
 from envs.seeding import seed_of, stream
 
 UMAZE = "#####\n#GOO#\n###O#\n#OOO#\n#####"
@@ -93,14 +94,38 @@ def starts_in(chosen: list[Cell], n: int, rng: np.random.Generator) -> States:
     return np.concatenate([places, VELOCITY_NOISE * rng.standard_normal(places.shape)], 1)
 
 
+def anywhere(layout: str, n: int, rng: np.random.Generator) -> States:
+    """States uniform over the free space of a maze and over speeds within D4RL's limit, float64 ``[n, 4]``."""
+    free = np.array([[tile != "#" for tile in row] for row in layout.split("\n")])
+    found = np.zeros((0, 2))
+    while len(found) < n:
+        places = rng.uniform(0, free.shape, (4 * n, 2))
+        # cell k spans k - 0.6 .. k + 0.4, and the ball has a radius of 0.1
+        corners = [
+            np.floor(places + 0.6 + offset).astype(int)
+            for offset in ((-0.1, -0.1), (-0.1, 0.1), (0.1, -0.1), (0.1, 0.1))
+        ]
+        inside = np.all([free[tuple(np.clip(c, 0, np.array(free.shape) - 1).T)] for c in corners], 0)
+        found = np.concatenate([found, places[inside]])
+    return np.concatenate([found[:n], rng.uniform(-MAX_SPEED, MAX_SPEED, (n, 2))], 1)
+
+
+def without_wall(layout: str, cell: Cell) -> str:
+    """The layout with one wall tile made free."""
+    rows = [list(row) for row in layout.split("\n")]
+    rows[cell[0]][cell[1]] = "O"
+    return "\n".join(map("".join, rows))
+
+
 def limit_speed(states: States) -> States:
     """D4RL clips velocities before every step."""
     return np.concatenate([states[:, :2], states[:, 2:].clip(-MAX_SPEED, MAX_SPEED)], 1)
 
 
-def make_env(layout: str, horizon: int, n: int) -> BatchEnv:
-    """``n`` mazes that start anywhere, as in D4RL."""
-    return BatchEnv(model(layout), n, horizon, 1, lambda s: s, partial(starts_in, cells(layout)), prepare=limit_speed)
+def make_env(layout: str, horizon: int, n: int, starts: Sequence[Cell] = ()) -> BatchEnv:
+    """``n`` mazes that start at given cells, or anywhere, as in D4RL."""
+    chosen = list(starts) or cells(layout)
+    return BatchEnv(model(layout), n, horizon, 1, lambda s: s, partial(starts_in, chosen), prepare=limit_speed)
 
 
 class Waypoints(Policy):
@@ -171,8 +196,11 @@ class Waypoints(Policy):
         return acts
 
 
-def task(name: str, title: str, layout: str, horizon: int, step_budget: int, default_demos: int) -> Task:
-    """A Maze2D task: reach the goal and stay, dense reward exp(-distance) at the next position."""
+def task(name: str, title: str, layout: str, horizon: int, step_budget: int, default_demos: int, opened: Cell) -> Task:
+    """A Maze2D task: reach the goal and stay, dense reward exp(-distance) at the next position.
+
+    Its changed dynamics lack the wall tile ``opened`` and start in the farther half alone.
+    """
     goal = np.array(goal_cell(layout), float)
     away = distances(layout, goal_cell(layout))
     middle = max(away.values()) / 2
@@ -233,8 +261,15 @@ def task(name: str, title: str, layout: str, horizon: int, step_budget: int, def
             "goal": goal,
             "grid": np.concatenate([grid, np.zeros_like(grid)], -1),
         },
+        states_of=lambda obs: obs.astype(np.float64),
+        uniform_states=partial(anywhere, layout),
+        changed=Dynamics(
+            f"starts in the farther half alone, no wall at {opened}",
+            partial(make_env, without_wall(layout, opened), horizon, starts=unseen),
+            starts_in(unseen, 16, stream("starts", name, "changed")),
+        ),
     )
 
 
-UMAZE_TASK = task("maze2d-umaze", "Maze2D U-Maze", UMAZE, 300, 200_000, 2)
-LARGE_TASK = task("maze2d-large", "Maze2D Large", LARGE, 800, 300_000, 10)
+UMAZE_TASK = task("maze2d-umaze", "Maze2D U-Maze", UMAZE, 300, 200_000, 2, opened=(2, 1))
+LARGE_TASK = task("maze2d-large", "Maze2D Large", LARGE, 800, 300_000, 10, opened=(7, 3))

@@ -154,6 +154,21 @@ class Dataset:
         return Dataset(self.trajectories[index], self.rewards[index], self.id)
 
 
+@dataclass(frozen=True)
+class Dynamics:
+    """A task's environment with other physics or starts; the reward stays.
+
+    Args:
+        text: what was changed.
+        make_env: ``n -> BatchEnv``.
+        starts: float64 ``[K, S]``, evaluation starts.
+    """
+
+    text: str
+    make_env: Callable[[int], BatchEnv]
+    starts: NDArray[np.float64]
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """One benchmark task, true reward included. The harness reads it; a method never does.
@@ -179,6 +194,9 @@ class Task:
         step_budget: environment steps a method may take where a suite names no other number.
         picture: what figures of this task show, plain data: mazes ``{"walls": [rows, cols] bool, ...}``.
         source: where the definition comes from.
+        states_of: observations ``[n, O]`` to states ``[n, S]`` that look like them; None where there is no way back.
+        uniform_states: ``(n, rng) -> states [n, S]``, uniform over what states may be.
+        changed: other dynamics, in which a learnt reward should still be worth optimising.
     """
 
     name: str
@@ -197,6 +215,9 @@ class Task:
     step_budget: int
     source: str
     picture: dict[str, Any] = field(default_factory=dict)
+    states_of: Callable[[Floats], NDArray[np.float64]] | None = None
+    uniform_states: Callable[[int, np.random.Generator], NDArray[np.float64]] | None = None
+    changed: Dynamics | None = None
 
 
 @dataclass(frozen=True, eq=False)
