@@ -76,7 +76,7 @@ def fit(method: Method, task: Task, seed: int = 0) -> Fitted:
     if reason := method.unsupported(posed.problem):
         raise Unsupported(reason)
     before = posed.problem.demos.content_hash()
-    config = method.config(**{**method.tuned.get(task.name, {}), **method.smoke})
+    config = method.config(**{**method.tuned.get(task.family, {}), **method.smoke})
     learned = method.fit(posed.problem, config, stream("conformance", method.name, task.name, seed))
     return Fitted(method, task, posed, learned, before)
 

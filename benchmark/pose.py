@@ -51,11 +51,11 @@ def pose(
         progress: passed on.
     """
     base = task.base(base_seed)
-    order = stream("split", task.name, base_seed).permutation(len(base))
+    order = stream("split", task.family, base_seed).permutation(len(base))
     cut = round(held_out_fraction(len(base)) * len(base))
     env = task.make_env(1)
     problem = Problem(
-        task=task.name,
+        task=task.family,
         demos=task.demos(demos, seed).trajectories,
         base=base[order[cut:]].trajectories,
         base_id=f"{base.id}-less{cut}",

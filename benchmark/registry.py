@@ -91,8 +91,9 @@ def methods_in(module: ModuleType) -> list[Method]:
 
 
 def tasks_in(module: ModuleType) -> list[Task]:
-    """The tasks that stand at a module's top level."""
-    return [value for value in vars(module).values() if isinstance(value, Task)]
+    """The tasks that stand at a module's top level, alone or listed as ``TASKS``."""
+    found = [value for value in vars(module).values() if isinstance(value, Task)]
+    return [*found, *(task for task in getattr(module, "TASKS", []) if task not in found)]
 
 
 def load_method(module: str, name: str) -> Method:

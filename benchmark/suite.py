@@ -130,7 +130,7 @@ def parse_assignments(given: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def settings_of(method: Method, task: str, suite: Suite, assigned: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a method on a task: defaults, tuned, smoke, the suite's, then those assigned.
 
     Raises:
@@ -138,10 +138,10 @@ def settings_of(method: Method, task: str, suite: Suite, assigned: Mapping[str, 
     """
     own = suite.settings.get(method.name, {})
     merged = {
-        **method.tuned.get(task, {}),
+        **method.tuned.get(task.name, method.tuned.get(task.family, {})),
         **(method.smoke if suite.smoke else {}),
         **own.get(ALL, {}),
-        **own.get(task, {}),
+        **own.get(task.name, {}),
         **assigned,
     }
     try:
@@ -198,7 +198,7 @@ def cells(
             "step_budget": suite.step_budget.get(task.name, suite.step_budget.get(ALL, task.step_budget)),
             "base_seed": seed if suite.base_seed == "cell" else suite.base_seed,
             "eval_starts": suite.eval_starts,
-            "config": settings_of(method, task.name, suite, assigned.get(method.name, {})),
+            "config": settings_of(method, task, suite, assigned.get(method.name, {})),
             "code": code_hash(method_module, task_module, *HARNESS),
         }
         return Cell(

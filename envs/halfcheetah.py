@@ -23,8 +23,14 @@ THROWN_SHARE = 0.25  # of training starts; Gymnasium itself only starts upright
 POSITIONS = 9
 GEAR_CHANGE, FRICTION_CHANGE = 0.7, 0.5  # factors of the changed dynamics
 POLICIES = Path(__file__).parent / "policies"
-BASE_POLICIES, BASE_NOISES = ("medium-low", "medium"), (0.0, 0.1, 0.2, 0.3)
-BASE_EPISODES = 27  # of each policy at each noise, and as many of uniformly random actions
+BLENDS = {"medium-expert": 0.7, "near-expert": 0.85}  # the expert's part of the action, the rest is medium's
+NOISES = (0.0, 0.1, 0.2, 0.3)  # of the actions
+# task: (in the data's id, policies that act at each noise, shares of random actions, episodes of each share).
+# The default holds nothing better than medium; full replay gives each level up to near the expert a fifth.
+BASES = {
+    "halfcheetah": ("medium", ("medium-low", "medium"), 1, 27),
+    "halfcheetah-full-replay": ("full", ("medium-low", "medium", "medium-expert", "near-expert"), 4, 12),
+}
 
 
 @cache
@@ -114,12 +120,11 @@ class StoredPolicy(Policy):
 
     Args:
         path: safetensors with ``mean``, ``std`` and ``net.<i>.weight``, ``net.<i>.bias`` for each layer.
-        noise: standard deviation of Gaussian noise on the actions.
     """
 
-    def __init__(self, path: Path, noise: float = 0.0) -> None:
+    def __init__(self, path: Path) -> None:
         stored = {name: array.astype(np.float32) for name, array in load_file(path).items()}
-        self._mean, self._std, self._noise = stored["mean"], stored["std"], noise
+        self._mean, self._std = stored["mean"], stored["std"]
         places = sorted({int(name.split(".")[1]) for name in stored if name.startswith("net.")})
         self._layers = [(stored[f"net.{i}.weight"].T, stored[f"net.{i}.bias"]) for i in places]
 
@@ -131,10 +136,26 @@ class StoredPolicy(Policy):
         for weight, bias in self._layers[:-1]:
             x = np.maximum(x @ weight + bias, 0)
         weight, bias = self._layers[-1]
-        acts = np.tanh(x @ weight + bias)
-        if self._noise:
-            acts = acts + self._noise * rng.standard_normal(acts.shape, dtype=np.float32)
-        return np.asarray(acts)
+        return np.asarray(np.tanh(x @ weight + bias))
+
+
+class Noisy(Policy):
+    """A weighted mean of policies that keep no state, with Gaussian noise on the actions.
+
+    Args:
+        parts: policies and their weights.
+        noise: standard deviation; 0 for none.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Policy, float]], noise: float) -> None:
+        self._parts, self._noise = parts, noise
+
+    def begin(self, n: int) -> None:
+        """Nothing is kept between steps."""
+
+    def __call__(self, obs: Floats, rng: np.random.Generator) -> Floats:
+        acts = np.asarray(sum(np.float32(weight) * policy(obs, rng) for policy, weight in self._parts))
+        return acts + self._noise * rng.standard_normal(acts.shape, dtype=np.float32) if self._noise else acts
 
 
 def stored(name: str) -> Path:
@@ -167,27 +188,43 @@ class Crowd(Policy):
         return np.concatenate([member(part, rng) for member, part in zip(self._members, parts, strict=True)])
 
 
-def base_policy() -> Policy:
-    """Arbitrary behaviour, nothing better than medium: random, and two half-trained policies with action noise."""
-    trained = [StoredPolicy(stored(name), noise) for name in BASE_POLICIES for noise in BASE_NOISES]
-    return Crowd([UniformPolicy(), *trained])
+def policy(name: str, noise: float = 0.0) -> Policy:
+    """``random``, ``medium-low``, ``medium``, ``medium-expert``, ``near-expert`` or ``expert``, with action noise."""
+    if name == "random":
+        return UniformPolicy()
+    share = BLENDS.get(name)
+    if share is None:
+        return Noisy([(StoredPolicy(stored(name)), 1)], noise)
+    return Noisy([(policy("medium"), 1 - share), (policy("expert"), share)], noise)
 
 
 def expert() -> Policy:
     """The policy that demonstrations come from."""
-    return StoredPolicy(stored("expert"))
+    return policy("expert")
 
 
 def _fingerprint(*names: str) -> str:
-    """8 hex digits of the named policies' files: data recorded with other weights gets another id."""
-    return hashlib.sha256(b"".join(stored(name).read_bytes() for name in names)).hexdigest()[:8]
+    """8 hex digits of what the named policies are made of: data recorded with others get another id."""
+    made = [
+        str(BLENDS[name]).encode() + stored("medium").read_bytes() + stored("expert").read_bytes()
+        if name in BLENDS
+        else stored(name).read_bytes()
+        for name in names
+    ]
+    return hashlib.sha256(b"".join(made)).hexdigest()[:8]
 
 
-def base(seed: int) -> Dataset:
-    """Episodes of :func:`base_policy` from :func:`anywhere`."""
-    episodes = BASE_EPISODES * (1 + len(BASE_POLICIES) * len(BASE_NOISES))
-    build = partial(record, make_env, base_policy, anywhere, reward, episodes, seed_of("base", "halfcheetah", seed))
-    return cached(f"halfcheetah-base-medium-{_fingerprint(*BASE_POLICIES)}-{episodes}-seed{seed}", build)
+def base(seed: int, task: str = "halfcheetah") -> Dataset:
+    """Arbitrary behaviour from :func:`anywhere`: the members of :data:`BASES`, an equal share of the episodes each."""
+    label, names, randoms, each = BASES[task]
+    members = [(name, noise) for name in names for noise in NOISES]
+    episodes = each * (randoms + len(members))
+
+    def crowd() -> Policy:
+        return Crowd([UniformPolicy()] * randoms + [policy(*member) for member in members])
+
+    build = partial(record, make_env, crowd, anywhere, reward, episodes, seed_of("base", task, seed))
+    return cached(f"halfcheetah-base-{label}-{_fingerprint(*names)}-{episodes}-seed{seed}", build)
 
 
 def demos(n: int, seed: int) -> Dataset:
@@ -196,27 +233,33 @@ def demos(n: int, seed: int) -> Dataset:
     return cached(f"halfcheetah-demos{n}-{_fingerprint('expert')}-seed{seed}", build)
 
 
-TASK = Task(
-    name="halfcheetah",
-    title="HalfCheetah",
-    make_env=make_env,
-    reward=reward,
-    observed_reward=observed_reward,
-    horizon=HORIZON,
-    discount=0.99,
-    seen_starts=upright(16, stream("starts", "halfcheetah", "seen")),
-    unseen_starts=thrown(16, stream("starts", "halfcheetah", "unseen")),
-    base=base,
-    demos=demos,
-    expert=expert,
-    default_demos=10,
-    step_budget=200_000,
-    source="Gymnasium 0.29 HalfCheetah-v4 (Towers et al. 2024); base data after D4RL's medium-replay (Fu et al. 2020)",
-    states_of=states_of,
-    uniform_states=uniform_states,
-    changed=Dynamics(
-        f"motors of {GEAR_CHANGE:.0%} strength, {FRICTION_CHANGE:.0%} friction",
-        partial(make_env, changed=True),
-        upright(16, stream("starts", "halfcheetah", "changed")),
-    ),
-)
+def _task(name: str, title: str, kin: str, replay: str) -> Task:
+    return Task(
+        name=name,
+        title=title,
+        make_env=make_env,
+        reward=reward,
+        observed_reward=observed_reward,
+        horizon=HORIZON,
+        discount=0.99,
+        seen_starts=upright(16, stream("starts", "halfcheetah", "seen")),
+        unseen_starts=thrown(16, stream("starts", "halfcheetah", "unseen")),
+        base=partial(base, task=name),
+        demos=demos,
+        expert=expert,
+        default_demos=10,
+        step_budget=200_000,
+        source=f"Gymnasium 0.29 HalfCheetah-v4 (Towers et al. 2024); base data after D4RL's {replay} (Fu et al. 2020)",
+        states_of=states_of,
+        uniform_states=uniform_states,
+        changed=Dynamics(
+            f"motors of {GEAR_CHANGE:.0%} strength, {FRICTION_CHANGE:.0%} friction",
+            partial(make_env, changed=True),
+            upright(16, stream("starts", "halfcheetah", "changed")),
+        ),
+        kin=kin,
+    )
+
+
+TASK = _task("halfcheetah", "HalfCheetah", "", "medium-replay")
+FULL_REPLAY = _task("halfcheetah-full-replay", "HalfCheetah, full replay", "halfcheetah", "full-replay")

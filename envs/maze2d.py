@@ -5,8 +5,10 @@ Constants of the model (masses, gains, step, limits), the layouts, the reset noi
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -24,6 +26,8 @@ LARGE = (
 )
 POSITION_NOISE, VELOCITY_NOISE, MAX_SPEED = 0.1, 0.1, 5.0
 P_GAIN, D_GAIN, REACHED = 10.0, -1.0, 0.1
+SUCCESS = 0.5  # distance from the goal within which the sparse reward is paid
+CORNER = 0.2  # from a cell's index to where its walls stop the ball
 MAX_DWELL = 96  # steps a controller may stay at a goal it reached; D4RL's own data never stays
 
 Cell = tuple[int, int]
@@ -135,10 +139,11 @@ class Waypoints(Policy):
         layout: the maze.
         goal: a fixed goal cell, or None to draw a new random one each time one was reached.
         max_dwell: steps to stay at a reached goal, drawn from 0..max_dwell; ignored for a fixed goal (it stays).
+        offset: of the fixed goal from its cell's index, in x and in y.
     """
 
-    def __init__(self, layout: str, goal: Cell | None = None, max_dwell: int = MAX_DWELL) -> None:
-        self._cells, self._goal, self._max_dwell = cells(layout), goal, max_dwell
+    def __init__(self, layout: str, goal: Cell | None = None, max_dwell: int = MAX_DWELL, offset: float = 0.0) -> None:
+        self._cells, self._goal, self._max_dwell, self._offset = cells(layout), goal, max_dwell, offset
         self._index = np.full((64, 64), -1)
         for k, cell in enumerate(self._cells):
             self._index[cell] = k
@@ -164,7 +169,9 @@ class Waypoints(Policy):
             self._target[which] = rng.integers(len(self._cells), size=count)
         else:
             self._target[which] = self._index[self._goal]
-        self._goal_offset[which] = 0 if self._goal else rng.uniform(-POSITION_NOISE, POSITION_NOISE, (count, 2))
+        self._goal_offset[which] = (
+            self._offset if self._goal else rng.uniform(-POSITION_NOISE, POSITION_NOISE, (count, 2))
+        )
         self._dwell[which] = 10**9 if self._goal else rng.integers(self._max_dwell + 1, size=count)
         rows, columns = np.clip(np.round(pos[which]).astype(int), 0, 63).T
         self._at[which] = self._index[rows, columns]
@@ -196,37 +203,103 @@ class Waypoints(Policy):
         return acts
 
 
-def task(name: str, title: str, layout: str, horizon: int, step_budget: int, default_demos: int, opened: Cell) -> Task:
-    """A Maze2D task: reach the goal and stay, dense reward exp(-distance) at the next position.
+@dataclass(frozen=True)
+class Reward:
+    """What a kind of Maze2D task pays for being at a position.
 
-    Its changed dynamics lack the wall tile ``opened`` and start in the farther half alone.
+    Args:
+        title: appended to the task's title.
+        paid: (next positions float64 ``[.., 2]``, goal float64 ``[2]``) -> ``[..]``.
+        observed: the same on torch tensors, differentiable.
+        corner: whether the goal is the corner with the largest x + y, not the layout's ``G``.
+        source: where it comes from.
     """
-    goal = np.array(goal_cell(layout), float)
-    away = distances(layout, goal_cell(layout))
+
+    title: str
+    paid: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+    observed: Callable[[Any, Any], Any]
+    source: str
+    corner: bool = False
+
+
+def _distance(xy: Any, goal: Any) -> Any:  # torch tensors; torch is not imported here
+    return (((xy - goal) ** 2).sum(-1) + 1e-8).sqrt()
+
+
+REWARDS = {
+    "dense": Reward(
+        "",
+        lambda xy, goal: np.exp(-np.linalg.norm(xy - goal, axis=-1)),
+        lambda xy, goal: (-_distance(xy, goal)).exp(),
+        "Fu et al. 2020, D4RL, maze2d-*-dense-v1; fixed horizon as there",
+    ),
+    "sparse": Reward(
+        ", sparse",
+        lambda xy, goal: (np.linalg.norm(xy - goal, axis=-1) <= SUCCESS).astype(float),
+        lambda xy, goal: ((SUCCESS - _distance(xy, goal)) / 0.02).sigmoid(),  # the step itself has no slope
+        "Fu et al. 2020, D4RL, maze2d-*-v1; fixed horizon as there",
+    ),
+    "corner": Reward(
+        ", corner",
+        lambda xy, goal: xy.sum(-1) / goal.sum(),
+        lambda xy, goal: xy.sum(-1) / goal.sum(),
+        "Oliveira 2024: reward linear in x + y, here 1 in the corner where it is largest; maze and data as in D4RL",
+        corner=True,
+    ),
+}
+
+
+def task(
+    name: str,
+    title: str,
+    layout: str,
+    horizon: int,
+    step_budget: int,
+    default_demos: int,
+    opened: Cell,
+    reward_kind: str = "dense",
+    max_dwell: int = MAX_DWELL,
+    kin: str = "",
+) -> Task:
+    """A Maze2D task: go where the reward is largest and stay.
+
+    Args:
+        name, title, horizon, step_budget, default_demos: of the task.
+        layout: the maze.
+        opened: wall tile that its changed dynamics lack; there all start in the farther half.
+        reward_kind: a key of :data:`REWARDS`; paid for the next position.
+        max_dwell: steps that base data may stay at a goal; 0 is D4RL's.
+        kin: the task whose base data these are, up to the rewards and ``max_dwell``.
+    """
+    kind = REWARDS[reward_kind]
+    cell = max(cells(layout), key=sum) if kind.corner else goal_cell(layout)
+    goal = np.array(cell, float) + (CORNER if kind.corner else 0)
+    away = distances(layout, cell)
     middle = max(away.values()) / 2
     seen = [c for c in cells(layout) if 0 < away[c] <= middle]
     unseen = [c for c in cells(layout) if away[c] > middle]
     env = partial(make_env, layout, horizon)
 
     def reward(states: States, acts: NDArray[np.floating], next_states: States) -> NDArray[np.float64]:
-        return np.asarray(np.exp(-np.linalg.norm(next_states[..., :2] - goal, axis=-1)))
+        return kind.paid(next_states[..., :2], goal)
 
-    def observed_reward(obs, acts, next_obs):  # type: ignore[no-untyped-def]  # torch tensors; torch is not imported here
-        offset = next_obs[..., :2] - next_obs.new_tensor(goal)
-        return (-((offset**2).sum(-1) + 1e-8).sqrt()).exp()
+    def observed_reward(obs, acts, next_obs):  # type: ignore[no-untyped-def]  # torch tensors
+        return kind.observed(next_obs[..., :2], next_obs.new_tensor(goal))
 
     def base(seed: int) -> Dataset:
         episodes = 160_000 // horizon
         build = partial(
             record,
             env,
-            lambda: Waypoints(layout),
+            lambda: Waypoints(layout, max_dwell=max_dwell),
             lambda n, rng: starts_in(cells(layout), n, rng),
             reward,
             episodes,
-            seed_of("base", name, seed),
+            seed_of("base", kin or name, seed),
         )
-        return cached(f"{name}-base-dwell{MAX_DWELL}-{episodes}-seed{seed}", build)
+        made = cached(f"{kin or name}-base-dwell{max_dwell}-{episodes}-seed{seed}", build)
+        obs = made.trajectories.obs.astype(np.float64)  # variants share the episodes, each pays its own reward
+        return Dataset(made.trajectories, kind.paid(obs[:, 1:, :2], goal).astype(np.float32), made.id)
 
     def demos(n: int, seed: int) -> Dataset:
         build = partial(
@@ -235,14 +308,14 @@ def task(name: str, title: str, layout: str, horizon: int, step_budget: int, def
         return cached(f"{name}-demos{n}-seed{seed}", build)
 
     def expert() -> Policy:
-        return Waypoints(layout, goal_cell(layout))
+        return Waypoints(layout, cell, offset=CORNER if kind.corner else 0.0)
 
     rows = layout.split("\n")
     axes = [np.linspace(0.4, size - 1.8, 8 * (size - 2)) for size in (len(rows), len(rows[0]))]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     return Task(
         name=name,
-        title=title,
+        title=title + kind.title,
         make_env=env,
         reward=reward,
         observed_reward=observed_reward,
@@ -255,7 +328,7 @@ def task(name: str, title: str, layout: str, horizon: int, step_budget: int, def
         expert=expert,
         default_demos=default_demos,
         step_budget=step_budget,
-        source="Fu et al. 2020, D4RL, maze2d-*-dense-v1; fixed horizon as there",
+        source=kind.source,
         picture={
             "walls": np.array([[tile == "#" for tile in row] for row in rows]),
             "goal": goal,
@@ -268,8 +341,29 @@ def task(name: str, title: str, layout: str, horizon: int, step_budget: int, def
             partial(make_env, without_wall(layout, opened), horizon, starts=unseen),
             starts_in(unseen, 16, stream("starts", name, "changed")),
         ),
+        kin=kin,
     )
 
 
-UMAZE_TASK = task("maze2d-umaze", "Maze2D U-Maze", UMAZE, 300, 200_000, 2, opened=(2, 1))
-LARGE_TASK = task("maze2d-large", "Maze2D Large", LARGE, 800, 300_000, 10, opened=(7, 3))
+UMAZE_TASK = task("maze2d-umaze", "Maze2D U-Maze", UMAZE, 300, 200_000, 2, (2, 1))
+LARGE_TASK = task("maze2d-large", "Maze2D Large", LARGE, 800, 300_000, 10, (7, 3))
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sparse": {"reward_kind": "sparse"},
+    "corner": {"reward_kind": "corner"},
+    "nodwell": {"max_dwell": 0},
+}
+TASKS = [
+    task(
+        f"{main.name}-{variant}",
+        main.title + (", no dwell" if variant == "nodwell" else ""),
+        layout,
+        main.horizon,
+        main.step_budget,
+        main.default_demos,
+        opened,
+        kin=main.name,
+        **changed,
+    )
+    for main, layout, opened in ((UMAZE_TASK, UMAZE, (2, 1)), (LARGE_TASK, LARGE, (7, 3)))
+    for variant, changed in VARIANTS.items()
+]

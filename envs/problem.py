@@ -192,11 +192,13 @@ class Task:
         expert: ``() -> Policy`` that the demonstrations come from.
         default_demos: number of demonstrations where a suite names none.
         step_budget: environment steps a method may take where a suite names no other number.
-        picture: what figures of this task show, plain data: mazes ``{"walls": [rows, cols] bool, ...}``.
         source: where the definition comes from.
         states_of: observations ``[n, O]`` to states ``[n, S]`` that look like them; None where there is no way back.
         uniform_states: ``(n, rng) -> states [n, S]``, uniform over what states may be.
         changed: other dynamics, in which a learnt reward should still be worth optimising.
+        picture: what figures of this task show, plain data: mazes ``{"walls": [rows, cols] bool, ...}``.
+        kin: the task that this one is a variant of: settings tuned for it, and what is trained on equal base data,
+            hold here too. Empty if it is none.
     """
 
     name: str
@@ -218,6 +220,12 @@ class Task:
     states_of: Callable[[Floats], NDArray[np.float64]] | None = None
     uniform_states: Callable[[int, np.random.Generator], NDArray[np.float64]] | None = None
     changed: Dynamics | None = None
+    kin: str = ""
+
+    @property
+    def family(self) -> str:
+        """The name that settings are tuned for: that of its kin, or its own."""
+        return self.kin or self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +241,7 @@ class Problem:
     """All that a method sees of a task.
 
     Args:
-        task: the task's name, for choosing tuned settings and for messages.
+        task: the name of the task's family, for choosing tuned settings and for messages.
         demos: demonstrations.
         base: arbitrary trajectories of the same environment.
         base_id: identifies ``base``: equal ids, equal trajectories. The key of models trained on it.

@@ -17,6 +17,11 @@ def test_nothing_is_unavailable() -> None:
     assert not FOUND.unavailable
 
 
+@pytest.mark.parametrize("task", sorted(name for name, (task, _) in FOUND.tasks.items() if task.kin))
+def test_a_variant_of_a_task_fits_a_method(task: str) -> None:
+    assert [result for result in examine(FOUND.method("bc")[0], FOUND.task(task)[0]) if not result.passed] == []
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("method", METHODS)
 def test_method(method: str, task: str) -> None:

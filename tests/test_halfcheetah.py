@@ -109,3 +109,13 @@ def test_base_holds_nothing_better_than_medium():
     medium = json.loads(halfcheetah.stored("medium").with_suffix(".json").read_text())["return_upright"]["mean"]
     assert base.returns.max() < 1.03 * medium < demos.returns.min()
     assert base.returns.min() < 0
+
+
+def test_full_replay_holds_every_level_up_to_near_the_expert():
+    base, demos = halfcheetah.base(0, "halfcheetah-full-replay"), halfcheetah.demos(2, 0)
+    shares = np.split(base.returns, 20)  # four of random actions, then four noises of each level
+    assert max(share.max() for share in shares[:4]) < 0
+    clean = [shares[i].mean() for i in (4, 8, 12, 16)]
+    assert clean == sorted(clean) and 0.8 * demos.returns.min() < clean[-1] < demos.returns.min()
+    assert base.returns.max() < demos.returns.min()
+    assert [share.mean() for share in shares[16:]] == sorted((share.mean() for share in shares[16:]), reverse=True)
