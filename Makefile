@@ -43,5 +43,5 @@ check: .venv/.stamp  ## formatting, lint, types, tests
 	@$(MAKE) test
 
 clean:  ## remove the environment, caches and reports; records stay
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reports/out results/cache
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reports/out results/cache*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

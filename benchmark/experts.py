@@ -22,7 +22,7 @@ from safetensors.torch import save as save_tensors
 
 from baselines._sac import SAC, Replay, SACConfig
 from envs import halfcheetah
-from envs.datasets import cache_dir
+from envs.datasets import truth_dir
 from envs.problem import Policy
 from envs.rollout import rollout
 from envs.seeding import seed_of, stream
@@ -248,7 +248,7 @@ def train_policy(
     if name not in (*LEVELS, "expert"):
         raise ValueError(f"policy {name!r} is unknown: choose from {', '.join((*LEVELS, 'expert'))}")
     settings = json.dumps([config.model_dump(), asdict(recipe)])
-    run = Run(seed, config, recipe, cache_dir() / f"experts-{seed_of(settings):016x}-seed{seed}")
+    run = Run(seed, config, recipe, truth_dir() / f"experts-{seed_of(settings):016x}-seed{seed}")
     wanted = run.folder / f"{'best' if name == 'expert' else name}.safetensors"
     saved = time.monotonic()
     while not run.done and (name == "expert" or not wanted.exists()):

@@ -9,7 +9,7 @@ from filelock import FileLock
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from envs.datasets import cache_dir
+from envs.datasets import truth_dir
 from envs.problem import Floats, Policy, Task
 from envs.rollout import Rollout, rollout
 from envs.seeding import stream
@@ -55,7 +55,7 @@ def references(task: Task, code: str) -> dict[str, list[float]]:
         code: hash of the task's sources; with the starts it names the cached file.
     """
     digest = hashlib.sha256(code.encode() + task.seen_starts.tobytes() + task.unseen_starts.tobytes())
-    path = cache_dir() / f"{task.name}-references-{digest.hexdigest()[:16]}.json"
+    path = truth_dir() / f"{task.name}-references-{digest.hexdigest()[:16]}.json"
     with FileLock(f"{path}.lock"):
         try:
             found: dict[str, list[float]] = json.loads(path.read_text())

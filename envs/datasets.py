@@ -1,9 +1,10 @@
-"""Datasets from recipes, cached as npz under an id that names recipe, arguments and seed."""
+"""Datasets from recipes, cached as npz under an id that names recipe, arguments and seed; true rewards lie apart."""
 
 import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -19,6 +20,24 @@ def cache_dir() -> Path:
     root = Path(os.environ.get("IRLBENCH_CACHE") or Path(__file__).parents[1] / "results" / "cache")
     root.mkdir(parents=True, exist_ok=True)
     return root
+
+
+def truth_dir() -> Path:
+    """Where what tells of the true reward lies: beside :func:`cache_dir`, which methods use too, never in it."""
+    root = cache_dir().resolve()
+    root = root.with_name(f"{root.name}-truth")
+    root.mkdir(exist_ok=True)
+    return root
+
+
+def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Writes an npz file whole or not at all."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
 
 
 def record(
@@ -50,17 +69,13 @@ def record(
 
 def cached(id: str, build: Callable[[], tuple[Trajectories, Floats]]) -> Dataset:
     """The dataset under ``id``: read if it stands in the cache, else built once under a lock and written atomically."""
-    path = cache_dir() / f"{id}.npz"
+    path, truth = cache_dir() / f"{id}.npz", truth_dir() / f"{id}.npz"
     with FileLock(f"{path}.lock"):
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return Dataset(Trajectories(file["obs"], file["acts"]), file["rewards"], id)
+            with np.load(path, allow_pickle=False) as shown, np.load(truth, allow_pickle=False) as file:
+                return Dataset(Trajectories(shown["obs"], shown["acts"]), file["rewards"], id)
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):  # absent or damaged: rebuilt, never used
             trajectories, rewards = build()
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            with open(temporary, "wb") as file:
-                np.savez(file, obs=trajectories.obs, acts=trajectories.acts, rewards=rewards)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            write_arrays(truth, rewards=rewards)
+            write_arrays(path, obs=trajectories.obs, acts=trajectories.acts)
             return Dataset(trajectories, rewards, id)

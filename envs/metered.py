@@ -1,7 +1,5 @@
 """The environment a method gets: no reward, and steps that count against a budget."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
@@ -15,17 +13,25 @@ class BudgetExceeded(RuntimeError):
     """A method asked for more environment steps than it was given."""
 
 
-@dataclass
 class Meter:
     """Counts environment steps over all environments of one run.
 
     Args:
         budget: steps allowed in all.
-        used: steps taken so far.
     """
 
-    budget: int
-    used: int = 0
+    def __init__(self, budget: int) -> None:
+        self._budget, self._used = budget, 0
+
+    @property
+    def budget(self) -> int:
+        """Steps allowed in all."""
+        return self._budget
+
+    @property
+    def used(self) -> int:
+        """Steps taken so far."""
+        return self._used
 
     def charge(self, steps: int) -> None:
         """Takes ``steps`` off the budget.
@@ -33,12 +39,12 @@ class Meter:
         Raises:
             BudgetExceeded: nothing is charged and no step is taken.
         """
-        if self.used + steps > self.budget:
+        if self._used + steps > self.budget:
             raise BudgetExceeded(
-                f"{steps} more environment steps after {self.used} exceed the budget of {self.budget}: "
+                f"{steps} more environment steps after {self._used} exceed the budget of {self._budget}: "
                 f"read problem.step_budget and stop in time"
             )
-        self.used += steps
+        self._used += steps
 
 
 class MeteredEnv:

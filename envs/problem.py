@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -249,7 +249,7 @@ class Problem:
         horizon: steps of an episode.
         discount: in (0, 1).
         meter: counts environment steps against the budget.
-        base_env: ``n -> BatchEnv``; use :meth:`make_env`.
+        base_env: ``n -> BatchEnv``; not kept in the open, for its steps do not count: use :meth:`make_env`.
         device: torch device name.
         progress: called now and then with (fraction done in [0, 1], {name: value}).
         privileged: None for every method that is not a control.
@@ -264,10 +264,14 @@ class Problem:
     horizon: int
     discount: float
     meter: Meter
-    base_env: Callable[[int], BatchEnv]
+    base_env: InitVar[Callable[[int], BatchEnv]]
     device: str = "cpu"
     progress: Callable[[float, dict[str, float]], None] = lambda fraction, values: None
     privileged: Privileged | None = None
+    _base_env: Callable[[int], BatchEnv] = field(init=False, repr=False)
+
+    def __post_init__(self, base_env: Callable[[int], BatchEnv]) -> None:
+        object.__setattr__(self, "_base_env", base_env)
 
     @property
     def step_budget(self) -> int:
@@ -281,4 +285,4 @@ class Problem:
             n: number of copies, >= 1.
             rng: source of the start states.
         """
-        return MeteredEnv(self.base_env(n), self.meter, rng)
+        return MeteredEnv(self._base_env(n), self.meter, rng)
