@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from baselines._online import OffPolicyConfig, moments, on_tensors, train, transitions
+from baselines._online import OffPolicyConfig, WithDemonstrations, moments, on_tensors, train, transitions
 from baselines._sac import SAC, Replay
 from envs.problem import Problem
 from methods.base import Learned, RewardKind, RewardPart
@@ -57,6 +57,26 @@ def steepness(reward: StepReward, expert: Tensor, policy: Tensor, generator: tor
     return steep
 
 
+def discriminator_loss(
+    logit: StepReward, expert: Tensor, policy: Tensor, penalty: float, generator: torch.Generator
+) -> Tensor:
+    """Cross-entropy of telling expert from policy, and a penalty that holds the logit's gradient between them at one.
+
+    Args:
+        logit: of D, the probability of the expert.
+        expert, policy: its features ``[n, F]``.
+        penalty: weight of the gradient penalty.
+        generator: source of the points between both sets.
+
+    Returns:
+        scalar; at its least without penalty, the logit is the log ratio of both densities.
+
+    Source: Kostrikov et al. 2019, arXiv 1809.02925, section 4.2, without importance weights as in their experiments.
+    """
+    entropy = functional.softplus(-logit.net(expert)).mean() + functional.softplus(logit.net(policy)).mean()
+    return entropy + penalty * (steepness(logit, expert, policy, generator) - 1).square().mean()
+
+
 class AlternatingConfig(OffPolicyConfig):
     """Settings of methods that improve a reward between the updates of a soft actor-critic on it."""
 
@@ -66,6 +86,7 @@ class AlternatingConfig(OffPolicyConfig):
     reward_batch: int = 256
     reward_every: int = 4  # updates of the learner per update of the reward
     recent: int | None = 30_000  # latest transitions that stand for the present policy; None: all
+    hybrid: bool = False  # half of the learner's batches are demonstrations (Ren et al. 2024, arXiv 2402.08848)
 
 
 def alternate(
@@ -106,7 +127,7 @@ def alternate(
         nonlocal rounds, told
         if sac.updates % c.reward_every == 0:
             chosen = torch.randint(len(expert), (c.reward_batch,), generator=generator)
-            obs, acts, next_obs, _ = replay.sample(c.reward_batch, generator, latest=c.recent)
+            obs, acts, next_obs, _ = Replay.sample(replay, c.reward_batch, generator, c.recent)  # its own, if hybrid
             found = loss(expert[chosen], perceptron.features(obs, acts, next_obs), generator)
             optimiser.zero_grad()
             found.backward()
@@ -115,5 +136,6 @@ def alternate(
             rounds, told = rounds + 1, found.item()
         return {"reward_updates": rounds, "reward_loss": told}
 
-    curve = train(sac, env, c, problem.step_budget, rng, on_tensors(reward), improve, progress=problem.progress)
+    replay = WithDemonstrations(problem, problem.step_budget) if c.hybrid else None
+    curve = train(sac, env, c, problem.step_budget, rng, on_tensors(reward), improve, replay, None, problem.progress)
     return Learned(sac.policy(), reward.eval(), kind, curve, sac.updates + rounds)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from baselines._sac import SAC, Replay, Reward, SACConfig
 from envs.metered import MeteredEnv
@@ -11,12 +12,16 @@ from envs.problem import Floats, Problem
 from methods.base import Config, RewardPart
 
 Improve = Callable[[Replay, float], dict[str, float]]
+Progress = Callable[[float, dict[str, float]], None]
+THE_EXTRA: Reward = lambda obs, acts, next_obs, extra: extra  # noqa: E731
+silent: Progress = lambda fraction, values: None  # noqa: E731
 ROWS = 20  # of the curve
 
 
 class OffPolicyConfig(Config):
     """Settings of the learner and of its loop."""
 
+    discount: float | None = None  # of the learner; None: the task's
     envs: int = 16
     steps_per_update: float = 12.0  # environment steps, over all copies, per update of the learner
     warm_up: int = 2_000  # environment steps of uniform actions
@@ -27,9 +32,9 @@ class OffPolicyConfig(Config):
     policy_hidden: tuple[int, int] = (64, 64)
 
     def learner(self, discount: float) -> SACConfig:
-        """The learner's own part."""
+        """The learner's own part; ``discount`` is the task's."""
         shared = {name: getattr(self, name) for name in ("lr", "batch", "entropy_weight", "target_rate")}
-        return SACConfig(hidden=self.policy_hidden, discount=discount, **shared)
+        return SACConfig(hidden=self.policy_hidden, discount=self.discount or discount, **shared)
 
 
 def moments(problem: Problem) -> tuple[Floats, Floats]:
@@ -43,6 +48,26 @@ def transitions(problem: Problem) -> tuple[torch.Tensor, ...]:
     return tuple(torch.tensor(x) for x in problem.demos.transitions())
 
 
+class WithDemonstrations(Replay):
+    """A replay of which every batch is half demonstrations, marked by an extra number of 1.
+
+    Args:
+        problem: its demonstrations.
+        capacity: of the policy's own transitions.
+    """
+
+    def __init__(self, problem: Problem, capacity: int) -> None:
+        self._demos = transitions(problem)
+        super().__init__(capacity, self._demos[0].shape[1], self._demos[1].shape[1])
+
+    def sample(self, n: int, generator: torch.Generator, latest: int | None = None) -> tuple[torch.Tensor, ...]:
+        """As :meth:`Replay.sample`; the demonstrations come first."""
+        chosen = torch.randint(len(self._demos[0]), (n // 2,), generator=generator)
+        demos = [*(x[chosen] for x in self._demos), torch.ones(n // 2)]
+        own = super().sample(n - n // 2, generator, latest)
+        return tuple(torch.cat(pair) for pair in zip(demos, own, strict=True))
+
+
 def train(
     sac: SAC,
     env: MeteredEnv,
@@ -52,7 +77,8 @@ def train(
     reward: Reward,
     improve: Improve | None = None,
     replay: Replay | None = None,
-    progress: Callable[[float, dict[str, float]], None] = lambda fraction, values: None,
+    note: Callable[[Floats, Floats, Floats], Floats] | None = None,
+    progress: Progress = silent,
 ) -> list[dict[str, float]]:
     """Trains a soft actor-critic in an environment on a reward that may change.
 
@@ -65,7 +91,8 @@ def train(
         reward: of replayed transitions, asked anew for each batch.
         improve: called before every update with the replay and the share of the steps taken, to improve the reward;
             returns numbers for the curve.
-        replay: where transitions go, all of them if it is not given.
+        replay: where transitions go; one that holds all of them if it is not given.
+        note: ``(obs [n, O], acts [n, A], next_obs [n, O]) -> [n]``, the extra number of new transitions; None for 0.
         progress: gets the share done and the curve's latest row.
 
     Returns:
@@ -84,7 +111,7 @@ def train(
         warm = taken > config.warm_up
         acts = sac.act(obs) if warm else rng.uniform(low, high, (env.n, acts_width)).astype(np.float32)
         next_obs, over = env.step(acts)
-        replay.add(obs, acts, next_obs)
+        replay.add(obs, acts, next_obs, None if note is None else note(obs, acts, next_obs))
         obs = next_obs
         while sac.updates * config.steps_per_update < taken - config.warm_up:
             if improve is not None:
@@ -104,13 +131,14 @@ def on_tensors(reward: RewardPart) -> Reward:
 def optimise(
     env: MeteredEnv,
     reward: RewardPart,
-    normalisation: tuple[Floats, Floats],
+    normalisation: tuple[ArrayLike, ArrayLike],
     discount: float,
     config: OffPolicyConfig,
     steps: int,
     rng: np.random.Generator,
-) -> SAC:
-    """A fresh soft actor-critic on a given reward.
+    progress: Progress = silent,
+) -> tuple[SAC, list[dict[str, float]]]:
+    """A fresh soft actor-critic on a given reward, which is asked once for each step taken.
 
     Args:
         env: where it acts; its meter counts.
@@ -120,10 +148,15 @@ def optimise(
         config: settings.
         steps: environment steps.
         rng: source of all randomness.
+        progress: as for :func:`train`.
 
     Returns:
-        the learner; its :meth:`~baselines._sac.SAC.policy` is the result.
+        the learner, whose :meth:`~baselines._sac.SAC.policy` is the result, and the curve.
     """
+
+    @torch.no_grad()
+    def gained(*step: Floats) -> Floats:
+        return np.asarray(reward(*map(torch.from_numpy, step)).numpy(), np.float32)
+
     sac = SAC(env.action_space, *normalisation, config.learner(discount), rng)
-    train(sac, env, config, steps, rng, on_tensors(reward))
-    return sac
+    return sac, train(sac, env, config, steps, rng, THE_EXTRA, note=gained, progress=progress)

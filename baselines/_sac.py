@@ -61,6 +61,13 @@ class Replay:
         obs, acts, next_obs, extra = rows.split(self._widths, 1)
         return obs, acts, next_obs, extra[:, 0]
 
+    def latest(self, n: int) -> tuple[torch.Tensor, ...]:
+        """The last ``n`` transitions in the order they came, as :meth:`sample` gives them."""
+        obs, acts, next_obs, extra = self._rows[torch.arange(self.next - n, self.next) % len(self._rows)].split(
+            self._widths, 1
+        )
+        return obs, acts, next_obs, extra[:, 0]
+
     def state(self) -> dict[str, torch.Tensor]:
         """The filled part and the position, as tensors."""
         return {"rows": self._rows[: self.size].clone(), "next": torch.tensor(self.next)}
@@ -132,19 +139,21 @@ class SAC:
     def _normalise(self, obs: torch.Tensor) -> torch.Tensor:
         return ((obs - self.mean) / self.std).clamp(-10, 10)
 
-    def _sample(self, actor: torch.Tensor, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Actions ``[n, A]`` and their log density ``[n]`` for normalised observations."""
+    def _sample(
+        self, actor: torch.Tensor, obs: torch.Tensor, noise: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Actions ``[n, A]`` and their log density ``[n]`` for normalised observations; noise ``[n, A]`` is drawn."""
         w1, b1, w2, b2, w3, b3 = _unpack(actor, self._actor_shapes)
         x = torch.addmm(b2, torch.addmm(b1, obs, w1).relu(), w2).relu()
         centre, log_std = torch.addmm(b3, x, w3).chunk(2, 1)
         log_std = -5 + 3.5 * (log_std.tanh() + 1)
-        noise = torch.randn(centre.shape, generator=self._rng)
+        noise = torch.randn(centre.shape, generator=self._rng) if noise is None else noise
         raw = centre + log_std.exp() * noise
         # log(1 - tanh(raw)^2) = 2 (log 2 - raw - softplus(-2 raw))
         log_density = (-0.5 * noise**2 - log_std - 0.919 - 2 * (0.6931 - raw - F.softplus(-2 * raw))).sum(1)
         return self.low + (raw.tanh() + 1) / 2 * (self.high - self.low), log_density
 
-    def _values(self, critic: torch.Tensor, obs: torch.Tensor, acts: torch.Tensor) -> torch.Tensor:
+    def values(self, critic: torch.Tensor, obs: torch.Tensor, acts: torch.Tensor) -> torch.Tensor:
         """Both critics at normalised observations: ``[2, n]``."""
         w1, b1, w2, b2, w3, b3 = _unpack(critic, self._critic_shapes)
         x = torch.cat([obs, acts], 1).expand(2, -1, -1)
@@ -169,20 +178,48 @@ class SAC:
         raw_obs, acts, raw_next, extra = replay.sample(c.batch, self._rng)
         obs, next_obs = self._normalise(raw_obs), self._normalise(raw_next)
         with torch.no_grad():
-            next_acts, log_density = self._sample(self._actor, next_obs)
-            future = self._values(self._target, next_obs, next_acts).mean(0) - self.alpha * log_density
-            target = reward(raw_obs, acts, raw_next, extra) + c.discount * future
-        loss = (self._values(self._critic, obs, acts) - target).square().mean() * 2
-        self._descend(1, loss)
+            gained = reward(raw_obs, acts, raw_next, extra)
+        self._descend(1, self._critic_loss(obs, acts, next_obs, gained, extra))
         self._target.lerp_(self._critic.detach(), c.target_rate)
         if self.updates % c.actor_every == 0:
             new_acts, log_density = self._sample(self._actor, obs)
-            value = self._values(self._critic.detach(), obs, new_acts).mean(0)
+            value = self.values(self._critic.detach(), obs, new_acts).mean(0)
             self._descend(0, (self.alpha * log_density - value).mean())
             if c.entropy_weight is None:
                 surplus = -log_density.detach().mean() + len(self.low) / 2
                 self._descend(2, self._log_alpha.sum() * surplus)
         self.updates += 1
+
+    def soft_value(
+        self,
+        critic: torch.Tensor,
+        obs: torch.Tensor,
+        actor: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Mean of both critics at an action drawn by the actor, entropy bonus included.
+
+        Args:
+            critic: flat weights.
+            obs: normalised, ``[n, O]``.
+            actor: flat weights; this learner's by default.
+            noise: of the draw, ``[n, A]``; drawn by default.
+
+        Returns:
+            ``[n]``, with a gradient by the critic alone.
+        """
+        with torch.no_grad():
+            acts, log_density = self._sample(self._actor if actor is None else actor, obs, noise)
+        value: torch.Tensor = self.values(critic, obs, acts).mean(0) - self.alpha * log_density
+        return value
+
+    def _critic_loss(
+        self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor, gained: torch.Tensor, extra: torch.Tensor
+    ) -> torch.Tensor:
+        """Squared Bellman error of both critics; observations are normalised."""
+        with torch.no_grad():
+            target = gained + self.config.discount * self.soft_value(self._target, next_obs)
+        return (self.values(self._critic, obs, acts) - target).square().mean() * 2
 
     def _descend(self, which: int, loss: torch.Tensor) -> None:
         optimiser = self._optimisers[which]
@@ -220,7 +257,7 @@ class SAC:
 
     def compile(self) -> None:
         """Compiles the networks: half as fast again at batch 256, after about 30 s and with a C++ compiler."""
-        self._values = torch.compile(self._values, dynamic=False)  # type: ignore[method-assign]
+        self.values = torch.compile(self.values, dynamic=False)  # type: ignore[method-assign]
         self._sample = torch.compile(self._sample, dynamic=False)  # type: ignore[method-assign]
 
     def learning_rate(self, lr: float) -> None:

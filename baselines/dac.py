@@ -2,12 +2,10 @@
 
 import numpy as np
 import torch
-from torch.nn.functional import softplus
 
-from baselines._adversary import AlternatingConfig, DiscriminatorReward, Form, alternate, inputs, steepness
+from baselines._adversary import AlternatingConfig, DiscriminatorReward, Form, alternate, discriminator_loss, inputs
 from envs.problem import Problem
 from methods.base import Learned, Method
-from methods.rewards import StepReward
 
 
 class DACConfig(AlternatingConfig):
@@ -18,26 +16,6 @@ class DACConfig(AlternatingConfig):
     recent: int | None = None
     gradient_penalty: float = 1.0
     form: Form = "softplus"  # the paper's is logit
-
-
-def discriminator_loss(
-    logit: StepReward, expert: torch.Tensor, policy: torch.Tensor, penalty: float, generator: torch.Generator
-) -> torch.Tensor:
-    """Cross-entropy of telling expert from policy, and a penalty that holds the logit's gradient between them at one.
-
-    Args:
-        logit: of D, the probability of the expert.
-        expert, policy: its features ``[n, F]``.
-        penalty: weight of the gradient penalty.
-        generator: source of the points between both sets.
-
-    Returns:
-        scalar; at its least without penalty, the logit is the log ratio of both densities.
-
-    Source: Kostrikov et al. 2019, arXiv 1809.02925, eq. 4 without importance weights (as in their experiments).
-    """
-    entropy = softplus(-logit.net(expert)).mean() + softplus(logit.net(policy)).mean()
-    return entropy + penalty * (steepness(logit, expert, policy, generator) - 1).square().mean()
 
 
 def fit(problem: Problem, config: DACConfig, rng: np.random.Generator) -> Learned:

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch.nn.functional import softplus
 
-from baselines.dac import METHOD, discriminator_loss, fit
+from baselines._adversary import discriminator_loss
+from baselines.dac import METHOD, fit
 from benchmark.pose import pose
 from envs.maze2d import UMAZE_TASK
 from methods.rewards import StepReward

@@ -37,7 +37,7 @@ def test_values_are_those_of_an_endless_episode():
     sac, replay, _ = made_up(entropy_weight=1e-6, discount=0.9, lr=3e-3, target_rate=0.1)
     for _ in range(600):
         sac.update(replay, lambda obs, acts, next_obs, extra: torch.ones(len(obs)))
-    values = sac._values(sac._critic.detach(), torch.randn(100, 3), torch.rand(100, 2))
+    values = sac.values(sac._critic.detach(), torch.randn(100, 3), torch.rand(100, 2))
     assert values.mean() == pytest.approx(10, rel=0.05)
 
 

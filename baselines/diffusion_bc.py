@@ -1,0 +1,62 @@
+"""Behavioural cloning by diffusion: the base model fine-tuned on demonstrations acts as it is, without any reward."""
+
+import copy
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from envs.problem import Problem
+from methods.base import Config, Learned, Method
+from methods.planner import Planner, Planning
+from methods.pretraining import TOY, TUNED, BaseModel, base_model
+from methods.windows import WindowSampler
+
+
+class DiffusionBC(Config):
+    """Settings; ``share`` of each batch are windows of demonstrations, the rest base data against forgetting."""
+
+    base: BaseModel = BaseModel()
+    planning: Planning = Planning(temperature=0.5)
+    share: float = Field(1.0, gt=0, le=1)
+    updates: int = 2000
+    batch: int = 256
+    learning_rate: float = 3e-4
+    ema: float = 0.995
+
+
+def fit(problem: Problem, config: DiffusionBC, rng: np.random.Generator) -> Learned:
+    c = config
+    model = copy.deepcopy(base_model(problem, c.base)).requires_grad_(True)
+    averaged = copy.deepcopy(model)
+    demos, base = (WindowSampler(data, model.codec.length, rng) for data in (problem.demos, problem.base))
+    optimiser = torch.optim.Adam(model.parameters(), c.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, c.updates)
+    own = round(c.share * c.batch)
+    curve: list[dict[str, float]] = []
+    for update in range(c.updates):
+        drawn = [sampler.draw(n) for sampler, n in ((demos, own), (base, c.batch - own)) if n]
+        x0 = torch.cat([model.codec.encode(*windows) for windows in drawn])
+        t = torch.as_tensor(rng.integers(model.steps, size=c.batch))
+        loss = model.loss(x0, t, torch.as_tensor(rng.standard_normal(x0.shape, np.float32)))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        averaged.follow(model, min(c.ema, (update + 1) / (update + 10)))
+        if (update + 1) % max(1, c.updates // 20) == 0:
+            curve.append({"gradient_steps": update + 1, "loss": loss.item()})
+            problem.progress((update + 1) / c.updates, curve[-1])
+    return Learned(Planner.of(c.planning, averaged.requires_grad_(False)), None, "none", curve, c.updates)
+
+
+METHOD = Method(
+    name="diffusion-bc",
+    title="Diffusion BC",
+    source="Pearce et al. 2023, Imitating Human Behaviour with Diffusion Models; on windows: Janner et al. 2022",
+    fit=fit,
+    config=DiffusionBC,
+    tuned=TUNED,
+    smoke={"base": TOY.model_dump(), "updates": 5, "batch": 16},
+    recovers_reward=False,
+)

@@ -1,0 +1,60 @@
+"""Reinforcement learning on minus the distance to the nearest demonstration state: no reward is learnt."""
+
+import numpy as np
+import torch
+
+from baselines._online import OffPolicyConfig, moments, optimise
+from envs.problem import Problem
+from methods.base import Learned, Method, RewardPart
+
+
+class NearestDemonstration(RewardPart):
+    """Minus the Euclidean distance of the next observation, standardised, to the nearest demonstration state.
+
+    Args:
+        obs: width of the observation.
+        states: number of demonstration states.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    demos: torch.Tensor
+
+    def __init__(self, obs: int, states: int) -> None:
+        super().__init__(obs=obs, states=states)
+        for name, value in (("mean", torch.zeros(obs)), ("std", torch.ones(obs)), ("demos", torch.zeros(states, obs))):
+            self.register_buffer(name, value)
+
+    def forward(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+        at = ((next_obs - self.mean) / self.std).reshape(-1, next_obs.shape[-1])
+        nearest = [torch.cdist(some, self.demos).amin(1) for some in at.split(2048)]
+        return -torch.cat(nearest).view(next_obs.shape[:-1])
+
+
+class MinDistanceConfig(OffPolicyConfig):
+    """Settings: those of the learner."""
+
+    entropy_weight: float | None = 0.02
+
+
+def fit(problem: Problem, config: MinDistanceConfig, rng: np.random.Generator) -> Learned:
+    demos = problem.demos.transitions()[2]
+    mean, std = moments(problem)
+    reward = NearestDemonstration(demos.shape[1], len(demos))
+    for buffer, value in ((reward.mean, mean), (reward.std, std), (reward.demos, (demos - mean) / std)):
+        buffer.copy_(torch.from_numpy(value))
+    env = problem.make_env(config.envs, rng)
+    sac, curve = optimise(
+        env, reward, (mean, std), problem.discount, config, problem.step_budget, rng, problem.progress
+    )
+    return Learned(sac.policy(), reward, "raw", curve, sac.updates)
+
+
+METHOD = Method(
+    name="min-distance",
+    title="Nearest demonstration",
+    source="heuristic; the distance of Dadashi et al. 2021, arXiv 2006.04678, without its coupling",
+    fit=fit,
+    config=MinDistanceConfig,
+    smoke={"warm_up": 1_000, "batch": 32, "policy_hidden": (32, 32)},
+)

@@ -1,0 +1,28 @@
+"""Soft Q imitation learning: reinforcement learning on a reward of 1 for demonstrations, 0 for the policy's steps."""
+
+import numpy as np
+
+from baselines._online import THE_EXTRA, OffPolicyConfig, WithDemonstrations, moments, train
+from baselines._sac import SAC
+from envs.problem import Problem
+from methods.base import Learned, Method
+
+
+def fit(problem: Problem, config: OffPolicyConfig, rng: np.random.Generator) -> Learned:
+    """Half of every batch are demonstrations, whose mark is their reward (Reddy et al., algorithm 1, eq. 2)."""
+    env = problem.make_env(config.envs, rng)
+    sac = SAC(env.action_space, *moments(problem), config.learner(problem.discount), rng)
+    replay = WithDemonstrations(problem, problem.step_budget)
+    curve = train(sac, env, config, problem.step_budget, rng, THE_EXTRA, replay=replay, progress=problem.progress)
+    return Learned(sac.policy(), None, "none", curve, sac.updates)
+
+
+METHOD = Method(
+    name="sqil",
+    title="SQIL",
+    source="Reddy et al. 2020, SQIL: Imitation Learning via RL with Sparse Rewards, arXiv 1905.11108",
+    fit=fit,
+    config=OffPolicyConfig,
+    smoke={"warm_up": 1_000, "batch": 32, "policy_hidden": (32, 32)},
+    recovers_reward=False,  # 1 on demonstrations tells nothing of any other step
+)
