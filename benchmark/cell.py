@@ -20,6 +20,7 @@ from benchmark.registry import load_method, load_task
 from benchmark.score import score
 from envs.seeding import seed_of, stream
 from methods.base import Learned
+from methods.tuned import trials
 from results.schema import Record, Status
 from results.store import Store
 
@@ -132,6 +133,7 @@ def _outcome(cell: Cell, work: Path, progress: Progress) -> dict[str, Any]:
         "curve": curve,
         "env_steps": posed.problem.meter.used,
         "gradient_steps": learned.gradient_steps,
+        "tuning_trials": trials(cell.method, task.family),
     }
 
 

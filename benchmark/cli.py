@@ -32,7 +32,7 @@ Assigned = Annotated[list[str] | None, typer.Option("--set", help="method.key=va
 Results = Annotated[Path, typer.Option(help="Folder of the records.")]
 # read by numerical libraries when they are first imported: one thread each, so that results do not depend on the cores
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-RESULTS, OUT = Path("results/runs"), Path("reports/out")
+RESULTS, OUT, TUNING = Path("results/runs"), Path("reports/out"), Path("results/tuning")
 GUIDE = "docs/add-a-method.md"
 CHECKED = ("maze2d-umaze", "halfcheetah")  # a method that passes on both kinds of task passes on their variants
 
@@ -330,6 +330,35 @@ def perf(
     for suffix, text in texts.items():
         (out / f"perf.{suffix}").write_text(text + "\n")
     print(texts["json" if as_json else "md"])
+
+
+@app.command()
+def tune(
+    method: Annotated[str, typer.Argument(help="Name, or package.module:NAME.")],
+    task: Annotated[str, typer.Argument(help="Name of a task.")],
+    trials: Annotated[int, typer.Option(min=1, help="Configurations in all, the present one first.")] = 20,
+    seconds: Annotated[float, typer.Option(min=1, help="CPU seconds in all, after which no trial begins.")] = 3600,
+    suite: Annotated[str, typer.Option(help="Suite that gives budget and demonstrations.")] = "quick",
+    steps: Annotated[int | None, typer.Option(min=1, help="Environment steps of a trial, not the suite's.")] = None,
+    seeds: Annotated[str, typer.Option(help="1000 and above: suites use those below.")] = "1000,1001",
+    folder: Annotated[Path, typer.Option(help="Folder of the journals, from which a study goes on.")] = TUNING,
+) -> None:
+    """Search a method's settings on a task by behaviour, without the true reward; needs the extra `tune`."""
+    try:
+        from benchmark.tune import Study
+    except ImportError as error:
+        raise UserError(f"{error}: install the extra `tune` (pip install -e '.[tune]')") from error
+    from benchmark.suite import load_suite, parse_seeds
+    from methods.tuned import FOLDER
+
+    registry = discovered()
+    found, _ = registry.method(method)
+    content = load_suite(suite)[1]
+    if steps:
+        content = content.model_copy(update={"step_budget": {task: steps}})
+    study = Study(found, registry.task(task)[0], content, parse_seeds(seeds), folder)
+    study.run(trials, seconds, lambda trial: print(f"{trial.number}: {trial.value} {trial.user_attrs}", flush=True))
+    print(f"{study.write(FOLDER)}: {study.outcome()['chosen'] or 'the present settings'}")
 
 
 @app.command("new-method")

@@ -1,7 +1,7 @@
 """What a method is, and what it must return."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -172,6 +172,7 @@ class Method:
         smoke: settings for a toy run of seconds.
         recovers_reward: whether it learns a reward.
         control: whether it is a yardstick, not a contestant; only controls get :class:`envs.problem.Privileged`.
+        search: setting to the values that a tuning study tries, in order.
         unsupported: ``problem -> reason`` for problems it cannot take, else None.
     """
 
@@ -184,4 +185,5 @@ class Method:
     smoke: Mapping[str, Any] = field(default_factory=dict)
     recovers_reward: bool = True
     control: bool = False
+    search: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     unsupported: Callable[[Problem], str | None] = lambda problem: None

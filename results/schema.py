@@ -130,6 +130,7 @@ class Record(BaseModel):
     curve: list[dict[str, float]] = Field(default_factory=list)
     env_steps: int = 0
     gradient_steps: int = 0
+    tuning_trials: int = 0
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_mib: float = 0.0

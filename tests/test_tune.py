@@ -1,0 +1,104 @@
+"""Tuning: the better settings win without the true reward, studies go on, and what they chose reaches the methods."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.errors import UserError
+from benchmark.registry import discover
+from benchmark.suite import Suite
+from benchmark.tune import FIRST_SEED, Study
+from envs.maze2d import UMAZE_TASK
+from envs.problem import Floats, Problem
+from methods import tuned
+from methods.base import Config, Learned, Method, PolicyPart
+
+SUITE = Suite(description="short", seeds=[0], timeout_s=60, step_budget={"maze2d-umaze": 10})
+
+
+class Steer(PolicyPart):
+    """To the goal with a gain; 0 stays."""
+
+    def forward(self, obs: Floats, rng: np.random.Generator) -> Floats:
+        away = np.array([1, 1], np.float32) - obs[:, :2]
+        return (self.arguments["gain"] * away - obs[:, 2:]).clip(-1, 1).astype(np.float32)
+
+
+class Gain(Config):
+    gain: float = 0.0
+    breaks: bool = False
+
+
+def fit(problem: Problem, config: Gain, rng: np.random.Generator) -> Learned:
+    if config.breaks:
+        raise ArithmeticError("as intended")
+    return Learned(Steer(gain=config.gain), None, "none")
+
+
+def method(**search: list[object]) -> Method:
+    return Method(name="steer", title="Steer", source="this test", fit=fit, config=Gain, search=search)
+
+
+def study(folder: Path, found: Method, seeds: tuple[int, ...] = (FIRST_SEED,)) -> Study:
+    return Study(found, UMAZE_TASK, SUITE, list(seeds), folder)
+
+
+def test_better_behaviour_wins_and_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    first = study(tmp_path, method(gain=[-10.0, 10.0]))
+    first.run(3, 60, lambda trial: told.append(trial.number))
+    again = study(tmp_path, method(gain=[-10.0, 10.0]))
+    again.run(8, 60, lambda trial: told.append(trial.number))
+    again.run(8, 60, lambda trial: told.append(trial.number))
+    assert told == list(range(8))
+    outcome = again.outcome()
+    assert outcome["trials"][0]["settings"] == {} and outcome["chosen"] == {"gain": 10.0}
+    by_gain = {json.dumps(trial["settings"]): trial["value"] for trial in outcome["trials"]}
+    assert by_gain['{"gain": 10.0}'] < by_gain["{}"] < by_gain['{"gain": -10.0}']
+
+    monkeypatch.setattr(tuned, "FOLDER", tmp_path)
+    again.write(tmp_path)
+    assert tuned.tuned("steer", {"maze2d-umaze": {"breaks": False, "gain": 1.0}, "halfcheetah": {}}) == {
+        "maze2d-umaze": {"breaks": False, "gain": 10.0},
+        "halfcheetah": {},
+    }
+    assert tuned.trials("steer", "maze2d-umaze") == 8 and tuned.trials("steer", "halfcheetah") == 0
+
+
+def test_settings_that_break_a_method_are_a_bad_trial(tmp_path: Path) -> None:
+    made = study(tmp_path, method(breaks=[True]))
+    made.run(3, 60, lambda trial: None)
+    trials = made.outcome()["trials"]
+    assert [trial["reason"] for trial in trials] == ["", *["ArithmeticError: as intended"] * 2]
+    assert [trial["value"] is None for trial in trials] == [False, True, True] and made.outcome()["chosen"] == {}
+
+
+def test_no_trial_begins_after_the_time(tmp_path: Path) -> None:
+    made = study(tmp_path, method(gain=[1.0]))
+    made.run(50, 1e-9, lambda trial: None)
+    assert len(made.finished) == 1
+
+
+def test_evaluated_seeds_and_nothing_to_search_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="take 1000 and above"):
+        study(tmp_path, method(gain=[1.0]), (0, 1000))
+    with pytest.raises(UserError, match="names no settings to search"):
+        study(tmp_path, method())
+
+
+def test_committed_studies_fit_their_methods() -> None:
+    """Every stored choice is one that its method takes, on seeds that no suite evaluates."""
+    methods = discover().methods
+    for path in tuned.FOLDER.glob("*.json"):
+        found = json.loads(path.read_text())
+        chosen = methods[found["method"]][0]
+        assert path.stem == f"{found['method']}--{found['task']}" and min(found["seeds"]) >= FIRST_SEED
+        assert chosen.config(**chosen.tuned[found["task"]]).model_dump(mode="json").items() >= found["chosen"].items()
+
+
+def test_every_value_to_search_is_one_that_its_method_takes() -> None:
+    for found, _ in discover().methods.values():
+        for name, values in found.search.items():
+            assert len({str(found.config(**{name: value})) for value in values}) == len(values) > 1, (found.name, name)
