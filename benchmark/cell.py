@@ -47,6 +47,8 @@ class Cell:
         control: whether the method may see the true reward.
         suite: the suite's name.
         timeout_s: seconds after which the run is ended.
+        memory_mib: memory above which it is ended; None for no limit.
+        variant: what the suite runs through, as in ``demos=3``; empty where it runs through nothing.
     """
 
     id: str
@@ -66,6 +68,16 @@ class Cell:
     control: bool
     suite: str
     timeout_s: float
+    memory_mib: int | None = None
+    variant: str = ""
+
+    @property
+    def place(self) -> tuple[str, str, int, str]:
+        """Method, task, seed, variant: where it stands in its suite."""
+        return self.method, self.task, self.seed, self.variant
+
+    def __str__(self) -> str:
+        return " · ".join([self.method, self.task, f"seed {self.seed}", *[self.variant] * bool(self.variant)])
 
     def record(self, status: Status, provenance: dict[str, Any], **rest: Any) -> Record:
         """The record of this cell."""

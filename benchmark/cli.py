@@ -15,6 +15,7 @@ from benchmark.errors import UserError, unknown
 if TYPE_CHECKING:
     from benchmark.cell import Cell
     from benchmark.registry import Registry
+    from benchmark.runner import Plan
     from results.store import Store
 
 app = typer.Typer(
@@ -148,7 +149,8 @@ def run(
     name, cells, registry = _grid(suite, method, task, seeds, assigned)
     store = _store(results)
     if dry_run:
-        _print_plan(plan(cells, store, retry or []).todo, as_json)
+        past = _store(Path("results/reference")).load()[0]  # what cells took where this project ran them
+        _print_plan(plan(cells, store, retry or [], past), workers, as_json)
         return
     store = _store(results, write=True)
     _warn_unavailable(registry)
@@ -157,21 +159,32 @@ def run(
     if not reporting:
         return
     # what else of the suite stands is shown too: running one method must not empty the tables of the others
-    whole = {(cell.method, cell.task, cell.seed): cell for cell in _grid(suite, None, None, None, None)[1]}
+    whole = {cell.place: cell for cell in _grid(suite, None, None, None, None)[1]}
     shown = {place: cell for place, cell in whole.items() if store.get(cell.id)}
-    shown |= {(cell.method, cell.task, cell.seed): cell for cell in cells}
+    shown |= {cell.place: cell for cell in cells}
     _report(store, out, name, list(shown.values()))
 
 
-def _print_plan(todo: list["Cell"], as_json: bool) -> None:
+def _print_plan(planned: "Plan", workers: int, as_json: bool) -> None:
     from dataclasses import asdict
 
+    seconds, unknown = planned.estimate
     if as_json:
-        print(json.dumps([asdict(cell) for cell in todo], indent=1))
+        rows = [asdict(cell) | {"seconds": planned.past.seconds(cell)} for cell in planned.todo]
+        known = {"cpu_hours": seconds / 3600, "cells_without_estimate": unknown}
+        print(json.dumps({"done": [cell.id for cell, _ in planned.done], "todo": rows, **known}, indent=1))
         return
-    for cell in todo:
-        print(f"{cell.id}  {cell.method} · {cell.task} · seed {cell.seed} · {cell.step_budget} steps")
-    print(f"{len(todo)} cells to run")
+    for cell, record in planned.done:
+        print(f"{cell.id}  {record.status:8}{cell} · took {record.wall_seconds:.0f} s")
+    for cell in planned.todo:
+        usual = planned.past.seconds(cell)
+        print(f"{cell.id}  to run  {cell} · {'time unknown' if usual is None else f'about {usual:.0f} s'}")
+    print(
+        f"{len(planned.done)} cells done, {len(planned.todo)} cells to run: about {seconds / 3600:.2f} CPU hours",
+        end="",
+    )
+    print(f", {seconds / 3600 / max(1, workers):.2f} hours with {max(1, workers)} workers", end="")
+    print(f"; nothing is known of {unknown} cells, which are not in this" if unknown else "")
 
 
 def _execute(cells: list["Cell"], store: "Store", workers: int, retry: list[str]) -> None:
@@ -205,7 +218,7 @@ def _report(store: "Store", out: Path, suite: str, cells: list["Cell"], metrics:
     from reports.build import build
     from reports.tables import HEADLINE
 
-    expected = {cell.id: (cell.method, cell.task, cell.seed) for cell in cells}
+    expected = {cell.id: cell.place for cell in cells}
     print(build(store.root, out, suite, expected, metrics or HEADLINE))
     print(f"\nTables and figures: {out}/   Records: {store.root}/")
 
@@ -231,12 +244,14 @@ def status(
             "method": cell.method,
             "task": cell.task,
             "seed": cell.seed,
+            "variant": cell.variant,
             "status": known[cell.id].status if cell.id in known else "missing",
             "reason": known[cell.id].reason if cell.id in known else "",
         }
         for cell in cells
     ]
     counts: dict[str, int] = {}
+    names = {cell.id: str(cell) for cell in cells}
     for row in rows:
         counts[str(row["status"])] = counts.get(str(row["status"]), 0) + 1
     if as_json:
@@ -245,9 +260,7 @@ def status(
         return
     for row in rows:
         if row["status"] not in ("ok", "missing"):
-            print(
-                f"{row['id']}  {row['status']:8}{row['method']} · {row['task']} · seed {row['seed']}: {row['reason']}"
-            )
+            print(f"{row['id']}  {row['status']:8}{names[str(row['id'])]}: {row['reason']}")
     _warn_unavailable(registry)
     _warn_corrupt(store)
     print(f"{suite}: {len(rows)} cells: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items())))

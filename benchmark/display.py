@@ -34,7 +34,7 @@ class Display:
             self._counts[record.status] += 1
         self._waiting = {cell.id: cell for cell in plan.todo}
         self._running: dict[str, tuple[Cell, float, float, dict[str, float]]] = {}
-        self._seconds = dict(plan.seconds)
+        self._past = plan.past
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Display":
@@ -57,27 +57,26 @@ class Display:
         self._waiting.pop(cell.id, None)
         self._running.pop(cell.id, None)
         self._counts[record.status] += 1
-        if record.status == "ok":
-            self._seconds[(cell.method, cell.task)] = record.wall_seconds
+        self._past.add(record)
         score = record.metrics.get("normalized_score")
         line = Text(f"[{sum(self._counts.values())}/{self._total}] ")
         line.append(f"{record.status:8}", STYLES[record.status])
-        line.append(f"{cell.method} · {cell.task} · seed {cell.seed} · {record.wall_seconds:.1f} s")
+        line.append(f"{cell} · {record.wall_seconds:.1f} s")
         line.append(f" · score {score:.1f}" if score is not None else "")
         line.append(f" · {record.reason}" if record.reason else "")
         self._console.print(line, highlight=False, soft_wrap=True)
 
     def _left(self) -> str:
-        if not self._seconds:
+        cells = [*self._waiting.values(), *(cell for cell, *_ in self._running.values())]
+        known = {cell.id: seconds for cell in cells if (seconds := self._past.seconds(cell)) is not None}
+        if not known:
             return "time left unknown"
-        usual = sum(self._seconds.values()) / len(self._seconds)
-
-        def expect(cell: Cell) -> float:
-            return self._seconds.get((cell.method, cell.task), usual)
-
+        usual = sum(known.values()) / len(known)
         now = time.monotonic()
-        seconds = sum(map(expect, self._waiting.values())) / self._workers
-        seconds += max((expect(cell) - (now - begun) for cell, begun, *_ in self._running.values()), default=0.0)
+        seconds = sum(known.get(id, usual) for id in self._waiting) / self._workers
+        seconds += max(
+            (known.get(id, usual) - (now - begun) for id, (_, begun, *_) in self._running.items()), default=0.0
+        )
         minutes, rest = divmod(max(0, round(seconds)), 60)
         return f"about {minutes}:{rest:02} left"
 
@@ -95,7 +94,7 @@ class Display:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in list(values.items())[:SHOWN_VALUES])
             rows.add_row(
                 ProgressBar(1.0, min(1.0, fraction), width=12),
-                Text(f"{cell.method} · {cell.task} · seed {cell.seed}"),
+                Text(str(cell)),
                 f"{time.monotonic() - begun:.0f} s",
                 Text(shown),
             )

@@ -1,8 +1,9 @@
 """From cells to records: what is left to do, who does it, what becomes of what went wrong."""
 
+import math
 import statistics
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,6 +27,31 @@ class Listener(Protocol):
     def finished(self, cell: Cell, record: Record) -> None: ...
 
 
+class Past:
+    """What cells took before: of their own suite where that ran, else of any.
+
+    Args:
+        records: those that ended well count.
+    """
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._seconds: dict[tuple[str, str, str], list[float]] = {}
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Learns from one more."""
+        if record.status == "ok":
+            for suite in (record.suite, ""):
+                self._seconds.setdefault((record.method, record.task, suite), []).append(record.wall_seconds)
+
+    def seconds(self, cell: Cell) -> float | None:
+        """Median seconds of such cells; None where there were none."""
+        of = cell.method, cell.task
+        found = self._seconds.get((*of, cell.suite)) or self._seconds.get((*of, ""))
+        return statistics.median(found) if found else None
+
+
 @dataclass(frozen=True)
 class Plan:
     """The grid, split by what stands in the store.
@@ -33,34 +59,37 @@ class Plan:
     Args:
         done: cells whose record stands.
         todo: the others, longest first where past records tell; what nothing is known of comes before.
-        seconds: (method, task) to median seconds of past records.
+        past: what such cells took.
     """
 
     done: list[tuple[Cell, Record]]
     todo: list[Cell]
-    seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    past: Past = field(default_factory=Past)
+
+    @property
+    def estimate(self) -> tuple[float, int]:
+        """CPU seconds of what is to do (a cell keeps one core busy), and of how many cells nothing is known."""
+        known = [self.past.seconds(cell) for cell in self.todo]
+        return sum(s for s in known if s is not None), known.count(None)
 
 
-def plan(cells: Sequence[Cell], store: Store, retry: Collection[str] = ()) -> Plan:
+def plan(cells: Sequence[Cell], store: Store, retry: Collection[str] = (), also: Iterable[Record] = ()) -> Plan:
     """What is left to do.
 
     Args:
         cells: the grid.
         store: past records.
         retry: statuses whose records are to be made again.
+        also: more records to learn from what cells take.
     """
     records, _ = store.load()
     known = {record.id: record for record in records}
-    times: dict[tuple[str, str], list[float]] = {}
-    for record in records:
-        if record.status == "ok":
-            times.setdefault((record.method, record.task), []).append(record.wall_seconds)
-    seconds = {key: statistics.median(values) for key, values in times.items()}
+    past = Past([*records, *also])
     done = [(cell, known[cell.id]) for cell in cells if cell.id in known and known[cell.id].status not in retry]
     standing = {cell.id for cell, _ in done}
     todo = [cell for cell in cells if cell.id not in standing]
-    todo.sort(key=lambda cell: -seconds.get((cell.method, cell.task), float("inf")))
-    return Plan(done, todo, seconds)
+    todo.sort(key=lambda cell: -seconds if (seconds := past.seconds(cell)) is not None else -math.inf)
+    return Plan(done, todo, past)
 
 
 def run(todo: Sequence[Cell], store: Store, executor: Executor, listener: Listener, provenance: dict[str, Any]) -> None:

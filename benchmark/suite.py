@@ -1,7 +1,8 @@
 """Suites: plain YAML, validated, unrolled into the grid of cells."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -53,11 +54,15 @@ class Suite(BaseModel):
         seeds: list, or text such as ``0-4``.
         base_seed: one seed for the base data of every cell, or ``cell``: that of the cell.
         step_budget: environment steps by task; the task's own where it says nothing.
-        demos: demonstrations by task; the task's own where it says nothing.
+        demos: demonstrations by task, a number or a list of them to run through; the task's own where it says nothing.
         eval_starts: evaluation starts of each kind; None for all.
         timeout_s: seconds after which a cell is ended.
+        memory_mib: memory above which a cell is ended; None for no limit.
         smoke: whether methods run with their smoke settings.
-        settings: method to task to settings that differ from the method's own.
+        settings: method to task to settings that differ from the method's own; ``planning.scale`` reaches inside one.
+        sweep: method to setting to values to run through, every combination of them.
+
+    A file may also ``include`` another suite, by name or by path beside it: its own keys are laid over that one's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,17 +72,28 @@ class Suite(BaseModel):
     seeds: Seeds
     base_seed: Annotated[int, Field(ge=0)] | Literal["cell"] = "cell"
     step_budget: dict[str, Count] = {}
-    demos: dict[str, Count] = {}
+    demos: dict[str, Count | Annotated[list[Count], Field(min_length=1)]] = {}
     eval_starts: Count | None = None
     timeout_s: float = Field(gt=0)
+    memory_mib: Count | None = None
     smoke: bool = False
     settings: dict[str, dict[str, dict[str, Any]]] = {}
+    sweep: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = {}
+
+    def demonstrations(self, task: Task) -> list[int]:
+        """The numbers of demonstrations that it runs a task with."""
+        given = self.demos.get(task.name, self.demos.get(ALL, task.default_demos))
+        return given if isinstance(given, list) else [given]
 
 
-def _explain(error: ValidationError, what: str, keys: Sequence[str]) -> UserError:
+def _explain(error: ValidationError, what: str, model: type[BaseModel]) -> UserError:
     # a misspelt key explains the missing one better than the other way round
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in first["loc"])
+    for part in first["loc"][:-1]:
+        inner = model.model_fields[str(part)].annotation if part in model.model_fields else None
+        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+    keys = [".".join(map(str, (*first["loc"][:-1], key))) for key in model.model_fields]
     if first["type"] == "extra_forbidden":
         return UserError(f"{what}: {unknown('key', place, keys)}")
     return UserError(f"{what}: {place} = {first['input']!r}: {first['msg']}. Keys: {', '.join(keys)}")
@@ -86,6 +102,30 @@ def _explain(error: ValidationError, what: str, keys: Sequence[str]) -> UserErro
 def suite_names() -> list[str]:
     """The suites that come with the project."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def _over(old: Any, new: Any) -> Any:
+    """``new`` laid over ``old``: mappings key by key, however deep; anything else replaces."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return new
+    return {**old, **{key: _over(old.get(key), value) for key, value in new.items()}}
+
+
+def _read(name: str, beside: Path, including: tuple[Path, ...] = ()) -> tuple[Path, dict[str, Any]]:
+    path = beside / name if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if path.parent == FOLDER and path.stem not in suite_names():
+        raise unknown("suite", name, suite_names())
+    if path.resolve() in including:
+        raise UserError(f"suite {path} includes itself")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"suite {path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"suite {path} holds a {type(content).__name__}; keys and values are needed")
+    if "include" in content:
+        content = _over(_read(str(content.pop("include")), path.parent, (*including, path.resolve()))[1], content)
+    return path, content
 
 
 def load_suite(name: str) -> tuple[str, Suite]:
@@ -97,19 +137,11 @@ def load_suite(name: str) -> tuple[str, Suite]:
     Raises:
         UserError: unknown name, no such file, or content that is no suite.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
-    if path.parent == FOLDER and name not in suite_names():
-        raise unknown("suite", name, suite_names())
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"suite {path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"suite {path} holds a {type(content).__name__}; keys and values are needed")
+    path, content = _read(name, Path())
     try:
         return path.stem, Suite(**content)
     except ValidationError as error:
-        raise _explain(error, f"suite {path.name}", list(Suite.model_fields)) from error
+        raise _explain(error, f"suite {path.name}", Suite) from error
 
 
 def parse_assignments(given: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -137,24 +169,43 @@ def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str,
         UserError: an unknown key or a value of a wrong type.
     """
     own = suite.settings.get(method.name, {})
-    merged = {
-        **method.tuned.get(task.name, method.tuned.get(task.family, {})),
-        **(method.smoke if suite.smoke else {}),
-        **own.get(ALL, {}),
-        **own.get(task.name, {}),
-        **assigned,
-    }
+    merged: dict[str, Any] = {}
+    for layer in (
+        method.tuned.get(task.name, method.tuned.get(task.family, {})),
+        method.smoke if suite.smoke else {},
+        own.get(ALL, {}),
+        own.get(task.name, {}),
+        assigned,
+    ):
+        for key, value in layer.items():
+            for part in reversed(key.split(".")):
+                value = {part: value}
+            merged = _over(merged, value)
     try:
         return method.config(**merged).model_dump(mode="json")
     except ValidationError as error:
-        raise _explain(error, f"settings of {method.name}", list(method.config.model_fields)) from error
+        raise _explain(error, f"settings of {method.name}", method.config) from error
+
+
+def _variants(
+    suite: Suite, method: Method, task: Task, assigned: Mapping[str, Any]
+) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """What a suite runs through for one method on one task: demonstrations, settings, and what tells them apart."""
+    numbers = suite.demonstrations(task)
+    named = isinstance(suite.demos.get(task.name, suite.demos.get(ALL)), list)
+    swept = {key: values for key, values in suite.sweep.get(method.name, {}).items() if key not in assigned}
+    for demos in numbers:
+        for values in product(*swept.values()):
+            settings = dict(zip(swept, values, strict=True))
+            axes = {"demos": demos, **settings} if named else settings
+            yield demos, settings, ", ".join(f"{key}={value}" for key, value in axes.items())
 
 
 def _check_names(suite: Suite, registry: Registry) -> None:
     for key in {*suite.step_budget, *suite.demos, *(t for own in suite.settings.values() for t in own)} - {ALL}:
         registry.task(key)
     if not registry.unavailable:  # a method of a module that cannot be imported is not unknown
-        for name in suite.settings:
+        for name in {*suite.settings, *suite.sweep}:
             registry.method(name)
 
 
@@ -189,33 +240,38 @@ def cells(
         if method not in (running := [found.name for found, _ in chosen]):
             raise unknown("method in --set", method, running)
 
-    def cell(seed: int, method: Method, method_module: str, task: Task, task_module: str) -> Cell:
-        identity: dict[str, Any] = {
-            "method": method.name,
-            "task": task.name,
-            "seed": seed,
-            "demos": suite.demos.get(task.name, suite.demos.get(ALL, task.default_demos)),
-            "step_budget": suite.step_budget.get(task.name, suite.step_budget.get(ALL, task.step_budget)),
-            "base_seed": seed if suite.base_seed == "cell" else suite.base_seed,
-            "eval_starts": suite.eval_starts,
-            "config": settings_of(method, task, suite, assigned.get(method.name, {})),
-            "code": code_hash(method_module, task_module, *HARNESS),
-        }
-        return Cell(
-            id=cell_id(**identity),
-            method_module=method_module,
-            task_module=task_module,
-            title=method.title,
-            task_title=task.title,
-            control=method.control,
-            suite=name,
-            timeout_s=suite.timeout_s,
-            **identity,
-        )
+    def made(seed: int, method: Method, method_module: str, task: Task, task_module: str) -> Iterator[Cell]:
+        given = assigned.get(method.name, {})
+        for demos, swept, variant in _variants(suite, method, task, given):
+            identity: dict[str, Any] = {
+                "method": method.name,
+                "task": task.name,
+                "seed": seed,
+                "demos": demos,
+                "step_budget": suite.step_budget.get(task.name, suite.step_budget.get(ALL, task.step_budget)),
+                "base_seed": seed if suite.base_seed == "cell" else suite.base_seed,
+                "eval_starts": suite.eval_starts,
+                "config": settings_of(method, task, suite, {**swept, **given}),
+                "code": code_hash(method_module, task_module, *HARNESS),
+            }
+            yield Cell(
+                id=cell_id(**identity),
+                method_module=method_module,
+                task_module=task_module,
+                title=method.title,
+                task_title=task.title,
+                variant=variant,
+                control=method.control,
+                suite=name,
+                timeout_s=suite.timeout_s,
+                memory_mib=suite.memory_mib,
+                **identity,
+            )
 
     return [
-        cell(seed, method, method_module, task, task_module)
+        cell
         for seed in (seeds or suite.seeds)
         for method, method_module in chosen
         for task, task_module in posed
+        for cell in made(seed, method, method_module, task, task_module)
     ]

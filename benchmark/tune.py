@@ -110,7 +110,7 @@ class Study:
         found = []
         for seed in self.seeds:
             torch.manual_seed(seed)
-            demos = self.suite.demos.get(self.task.name, self.task.default_demos)
+            demos = self.suite.demonstrations(self.task)[0]
             budget = self.suite.step_budget.get(self.task.name, self.task.step_budget)
             posed = pose(self.task, seed, demos, budget, seed, False, lambda fraction, values: None)
             learned = self.method.fit(posed.problem, config, stream("tuning", self.method.name, self.task.name, seed))
@@ -131,7 +131,7 @@ class Study:
             "criterion": CRITERION,
             "seeds": self.seeds,
             "step_budget": self.suite.step_budget.get(self.task.name, self.task.step_budget),
-            "demos": self.suite.demos.get(self.task.name, self.task.default_demos),
+            "demos": self.suite.demonstrations(self.task)[0],
             "search": {name: list(values) for name, values in self.method.search.items()},
             "trials": [{"value": t.value, **t.user_attrs} for t in self.finished],
             "chosen": best.user_attrs["settings"],

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from reports import artefacts, mazes, plots
-from reports.frame import Place, Runs, gather
+from reports.frame import Runs, entry, gather
 from reports.plots import Drawing
 from reports.render import Table, clean, latex, markdown, markdown_text, plain
 from reports.style import RC
@@ -37,7 +37,7 @@ def build(
     records: Path,
     out: Path,
     suite: str | None = None,
-    expected: Mapping[str, Place] | None = None,
+    expected: Mapping[str, tuple[str, str, int, str]] | None = None,
     metrics: Sequence[str] = HEADLINE,
 ) -> str:
     """Writes ``out/tables``, ``out/figures`` and ``out/summary.md``, each replaced as a whole once all are made.
@@ -46,8 +46,8 @@ def build(
         records: folder of records and artefacts.
         out: folder of the report, created if need be; nothing else in it is touched.
         suite: which suite's records to take; None for all.
-        expected: id to (method, task, seed) of every run that should be there: exactly these records are taken,
-            whichever suite ran them, and absent ones are reported missing.
+        expected: id to (method, task, seed, variant) of every run that should be there: exactly these records are
+            taken, whichever suite ran them, and absent ones are reported missing.
         metrics: what the terminal's table shows, names of :data:`results.schema.METRICS`.
 
     Returns:
@@ -64,7 +64,9 @@ def build(
             f"no records{f' of suite {suite!r}' if suite else ''} in {records}: "
             f"run `python -m benchmark run {suite or 'quick'}` first"
         )
-    runs = gather(chosen, [*expected.values()] if expected else None)
+    if expected:  # a run that two suites share is called as this one calls it
+        chosen = [r.model_copy(update={"variant": expected[r.id][3]}) for r in chosen]
+    runs = gather(chosen, [(entry(m, v), t, s) for m, t, s, v in expected.values()] if expected else None)
     problems = [f"{c.path.name} holds no record and is skipped: {c.reason}" for c in corrupt]
     out.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=out))

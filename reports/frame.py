@@ -14,7 +14,12 @@ from reports.statistics import Interval, mean_interval
 from results.schema import COSTS, METRICS, Record
 
 MISSING = "missing"
-Place = tuple[str, str, int]  # method, task, seed
+Place = tuple[str, str, int]  # method (with its variant), task, seed
+
+
+def entry(name: str, variant: str) -> str:
+    """How a method is called where its suite runs through something: ``bc (demos=3)``; elsewhere by its name."""
+    return f"{name} ({variant})" if variant else name
 
 
 def rng_for(*names: str) -> np.random.Generator:
@@ -32,8 +37,8 @@ class Runs:
     """What a report is made of.
 
     Args:
-        table: one row per (task, method, seed) with ``id, method, title, control, task, task_title, seed, status,
-            reason, reward_kind``, the costs and every metric of the schema (NaN where there is none).
+        table: one row per (task, method, seed) with ``id, method, title, control, task, task_title, seed, variant,
+            status, reason, reward_kind``, the costs and every metric of the schema (NaN where there is none).
         records: the records behind it, by id.
         notes: what a reader must know about the selection.
     """
@@ -82,7 +87,7 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
     notes: list[str] = []
     by_place: dict[Place, Record] = {}
     for record in records:
-        place = record.method, record.task, record.seed
+        place = entry(record.method, record.variant), record.task, record.seed
         if place in by_place:
             raise ValueError(
                 f"records {by_place[place].id} and {record.id} are both of {record.method} on {record.task}, seed "
@@ -95,9 +100,9 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
         names, tasks, seeds = {p[0] for p in by_place}, {p[1] for p in by_place}, {p[2] for p in by_place}
         expected = [(m, t, s) for t in sorted(tasks) for m in names for s in seeds]
     task_order = list(dict.fromkeys([t for _, t, _ in expected] + sorted({t for _, t, _ in by_place})))
-    method_titles = {r.method: r.title for r in by_place.values()}
+    method_titles = {p[0]: entry(r.title, r.variant) for p, r in by_place.items()}
     task_titles = {r.task: r.task_title for r in by_place.values()}
-    controls = {r.method for r in by_place.values() if r.control}
+    controls = {p[0] for p, r in by_place.items() if r.control}
     places = sorted(
         {*expected, *by_place},
         key=lambda p: (task_order.index(p[1]), p[0] in controls, method_titles.get(p[0], p[0]).lower(), p[0], p[2]),
@@ -113,6 +118,7 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
             "task": task,
             "task_title": task_titles.get(task, task),
             "seed": seed,
+            "variant": found.variant if found else "",
             "status": found.status if found else MISSING,
             "reason": found.reason if found else "no record",
             "reward_kind": found.reward_kind if found else "",

@@ -51,6 +51,7 @@ RC: dict[Any, Any] = {
 
 def look(method: str) -> tuple[str, str]:
     """Colour and marker of a method, the same in every figure and report; chosen by its name where none is fixed."""
+    method = method.split(" (")[0]  # a variant looks like its method
     if method in KNOWN:
         return KNOWN[method]
     digest = hashlib.sha256(method.encode()).digest()

@@ -102,7 +102,8 @@ class Record(BaseModel):
 
     ``id`` is the hash of what decides the result: method, task, seed, demonstrations, budget, configuration, code, and
     how it was posed and scored: ``base_seed`` made the base data, ``eval_starts`` limits the evaluation starts of each
-    kind (None: all). ``notes`` say what a metric could not be computed from, ``spread`` how sure a metric is.
+    kind (None: all). ``variant`` is what its suite runs through, as in ``demos=3``. ``notes`` say what a metric could
+    not be computed from, ``spread`` how sure a metric is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -121,6 +122,7 @@ class Record(BaseModel):
     code: str
     control: bool
     suite: str
+    variant: str = ""
     status: Status
     reason: str = ""
     notes: list[str] = Field(default_factory=list)

@@ -288,10 +288,21 @@ def test_no_records_says_what_to_run(tmp_path: Path) -> None:
 
 def test_expected_ids_choose_the_records(tmp_path: Path) -> None:
     write(tmp_path / "runs", [record("bc", "halfcheetah", s) for s in range(3)])
-    wanted = {record("bc", "halfcheetah", 1).id: ("bc", "halfcheetah", 1), "0" * 16: ("gail", "halfcheetah", 1)}
+    wanted = {record("bc", "halfcheetah", 1).id: ("bc", "halfcheetah", 1, ""), "0" * 16: ("gail", "halfcheetah", 1, "")}
     text = build.build(tmp_path / "runs", tmp_path / "out", "other", wanted)
     assert "1 of 2 runs ended well: 1 missing" in text
     assert re.search(r"gail +miss +miss +miss", text)
+
+
+def test_what_a_suite_runs_through_stands_apart(tmp_path: Path) -> None:
+    made = [record("bc", "halfcheetah", s, demos=n) for n in (1, 3) for s in range(3)]
+    made = [r.model_copy(update={"id": f"{i:016x}"}) for i, r in enumerate(made)]
+    write(tmp_path / "runs", made)
+    wanted = {r.id: ("bc", "halfcheetah", r.seed, f"demos={r.demos}") for r in made}
+    text = build.build(tmp_path / "runs", tmp_path / "out", "demos", wanted)
+    assert "6 of 6 runs" in text or "Every run" in text, text
+    main = (tmp_path / "out" / "tables" / "main.csv").read_text()
+    assert "bc (demos=1)" in main and "bc (demos=3)" in main
 
 
 @pytest.mark.parametrize("damage", ["pickle", "shape", "nan", "cut"])
