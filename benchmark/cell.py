@@ -121,13 +121,14 @@ def _keep_learned(learned: Learned, folder: Path) -> None:
         learned.save(folder)
 
 
-def _outcome(cell: Cell, work: Path, progress: Progress) -> dict[str, Any]:
+def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[str, Any]:
     """Poses, fits and scores; everything in the record but identity, times and provenance."""
     method, task = load_method(cell.method_module, cell.method), load_task(cell.task_module, cell.task)
-    posed = pose(task, cell.seed, cell.demos, cell.step_budget, cell.base_seed, method.control, progress)
+    rng = stream("fit", cell.method, cell.task, cell.seed)
+    posed = pose(task, cell.seed, cell.demos, cell.step_budget, cell.base_seed, method.control, progress, state, rng)
     if reason := method.unsupported(posed.problem):
         return {"status": "skipped", "reason": reason}
-    learned = method.fit(posed.problem, method.config(**cell.config), stream("fit", cell.method, cell.task, cell.seed))
+    learned = method.fit(posed.problem, method.config(**cell.config), rng)
     if not isinstance(learned, Learned):
         raise TypeError(f"fit returned a {type(learned).__name__}; it must return a methods.base.Learned")
     progress(1.0, {})
@@ -137,8 +138,11 @@ def _outcome(cell: Cell, work: Path, progress: Progress) -> dict[str, Any]:
     if not cell.control:  # a control may wrap what cannot be saved
         _keep_learned(learned, work / "learned")
     curve, notes = _finite_curve(learned.curve)
+    wall, cpu = posed.problem.checkpoint.before
     return {
         "status": "ok",
+        "wall_seconds": wall,
+        "cpu_seconds": cpu,
         "notes": found.notes + notes,
         "reward_kind": learned.reward_kind,
         "metrics": found.metrics,
@@ -166,11 +170,12 @@ def run_cell(cell: Cell, store: Store, provenance: dict[str, Any], progress: Pro
     _reset_peak()
     wall, cpu = time.monotonic(), time.process_time()
     try:
-        outcome = _outcome(cell, work, progress)
+        outcome = _outcome(cell, work, store.state_folder(cell.id), progress)
     except (Exception, SystemExit) as error:
         (work / "error.txt").write_text(traceback.format_exc())
         outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-    spent: dict[str, Any] = {"wall_seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
-    record = cell.record(provenance=provenance, peak_memory_mib=_peak_mib(), **spent, **outcome)
+    for name, spent in (("wall_seconds", time.monotonic() - wall), ("cpu_seconds", time.process_time() - cpu)):
+        outcome[name] = outcome.get(name, 0.0) + spent
+    record = cell.record(provenance=provenance, peak_memory_mib=_peak_mib(), **outcome)
     store.commit(record)
     return record

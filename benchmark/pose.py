@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+
+from envs.checkpoint import Checkpoint
 from envs.metered import Meter
 from envs.problem import Dataset, Privileged, Problem, Task
 from envs.seeding import stream
@@ -38,6 +42,8 @@ def pose(
     base_seed: int,
     privileged: bool,
     progress: Callable[[float, dict[str, float]], None],
+    state: Path | None = None,
+    rng: np.random.Generator | None = None,
 ) -> Posed:
     """The problem of one cell. Equal for all methods: no draw here knows the method's name.
 
@@ -49,11 +55,13 @@ def pose(
         base_seed: decides the base data and which episodes of it are held out.
         privileged: whether the method is a control, which may see the true reward and the expert.
         progress: passed on.
+        state: folder of the cell's checkpoints; None keeps none.
+        rng: the method's generator, kept with them.
     """
     base = task.base(base_seed)
     order = stream("split", task.family, base_seed).permutation(len(base))
     cut = round(held_out_fraction(len(base)) * len(base))
-    env = task.make_env(1)
+    env, meter = task.make_env(1), Meter(step_budget)
     problem = Problem(
         task=task.family,
         demos=task.demos(demos, seed).trajectories,
@@ -63,9 +71,10 @@ def pose(
         action_space=env.action_space,
         horizon=task.horizon,
         discount=task.discount,
-        meter=Meter(step_budget),
+        meter=meter,
         base_env=task.make_env,
         progress=progress,
         privileged=Privileged(task.observed_reward, task.expert()) if privileged else None,
+        checkpoint=Checkpoint(state, rng, meter),
     )
     return Posed(problem, base[order[:cut]], base_seed)

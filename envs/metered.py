@@ -1,5 +1,7 @@
 """The environment a method gets: no reward, and steps that count against a budget."""
 
+from typing import Any
+
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
@@ -33,6 +35,16 @@ class Meter:
         """Steps taken so far."""
         return self._used
 
+    def resume(self, used: int) -> None:
+        """Takes up the count of an interrupted run; it can only rise.
+
+        Raises:
+            ValueError: ``used`` is below the steps taken.
+        """
+        if used < self._used:
+            raise ValueError(f"{self._used} steps are taken: the count cannot fall to {used}")
+        self._used = used
+
     def charge(self, steps: int) -> None:
         """Takes ``steps`` off the budget.
 
@@ -63,6 +75,15 @@ class MeteredEnv:
         self.observation_space: Box = env.observation_space
         self.action_space: Box = env.action_space
         self._t = env.horizon  # step() before reset() is refused
+
+    def state(self) -> dict[str, Any]:
+        """Time and physics: all that :meth:`load` needs to go on from here."""
+        return {"t": self._t, "states": self._env.states}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes up what :meth:`state` gave."""
+        self._t = state["t"]
+        self._env.reset_to(state["states"])
 
     def reset(self) -> Floats:
         """Starts all episodes; float32 ``[n, O]``."""

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from envs.checkpoint import Checkpoint
 from envs.metered import Meter, MeteredEnv
 from envs.physics import BatchEnv
 
@@ -253,6 +254,7 @@ class Problem:
         device: torch device name.
         progress: called now and then with (fraction done in [0, 1], {name: value}).
         privileged: None for every method that is not a control.
+        checkpoint: its ``loop`` counts like ``range`` and goes on where a killed run was.
     """
 
     task: str
@@ -268,6 +270,7 @@ class Problem:
     device: str = "cpu"
     progress: Callable[[float, dict[str, float]], None] = lambda fraction, values: None
     privileged: Privileged | None = None
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
     _base_env: Callable[[int], BatchEnv] = field(init=False, repr=False)
 
     def __post_init__(self, base_env: Callable[[int], BatchEnv]) -> None:

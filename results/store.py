@@ -86,6 +86,10 @@ class Store:
         work.mkdir(parents=True)
         return work
 
+    def state_folder(self, id: str) -> Path:
+        """Where a run under way keeps what it needs to go on after a kill; need not exist."""
+        return self.root / WORK / f"{self.path(id).stem}.state"
+
     def commit(self, record: Record) -> None:
         """Moves the run's workspace, if any, into place, then writes the record: temporary file, fsync, rename."""
         target = self.path(record.id)
@@ -101,6 +105,7 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
+        shutil.rmtree(self.state_folder(record.id), ignore_errors=True)
 
     def get(self, id: str) -> Record | None:
         """The record ``id``, or None where none stands or the one that does is corrupt."""

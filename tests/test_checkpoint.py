@@ -1,0 +1,89 @@
+"""A run that is killed goes on where it was and ends as if nothing had happened, bit by bit."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from envs.checkpoint import Checkpoint
+from envs.metered import Meter
+
+
+class Killed(BaseException):
+    pass
+
+
+def work(checkpoint: Checkpoint, rng: np.random.Generator, meter: Meter, kill: int | None) -> list[float]:
+    """Two loops that draw from everything there is to draw from."""
+    torch.manual_seed(int(rng.integers(2**31)))
+    np.random.seed(3)  # noqa: NPY002
+    random.seed(4)
+    own, curve = torch.Generator().manual_seed(5), [0.0]
+    net = torch.nn.Linear(3, 1)
+    optimiser = torch.optim.Adam(net.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 20)
+    now = {"x": np.zeros(3, np.float32), "over": True}
+    for name in ("first", "second"):
+        for step in checkpoint.loop(
+            name, 10, net=net, optimiser=optimiser, schedule=schedule, own=own, curve=curve, now=now, nothing=None
+        ):
+            if kill is not None and kill == step + (10 if name == "second" else 0):
+                raise Killed
+            draws = [random.random(), np.random.random(), float(rng.random()), float(torch.rand(()))]  # noqa: NPY002
+            now["x"] = now["x"] * 0.5 + np.float32(sum(draws)) + float(torch.rand((), generator=own))
+            loss = net(torch.from_numpy(now["x"])).square().sum()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            meter.charge(2)
+            curve.append(loss.item())
+    return [*curve, *net.weight.flatten().tolist(), float(meter.used)]
+
+
+@pytest.mark.parametrize("kill", [0, 1, 7, 10, 13, 19])
+def test_what_a_killed_run_ends_with_is_what_it_would_have_ended_with(tmp_path: Path, kill: int) -> None:
+    def run(folder: Path | None, kill: int | None) -> list[float]:
+        rng, meter = np.random.default_rng(0), Meter(1000)
+        return work(Checkpoint(folder, rng, meter, every=0), rng, meter, kill)
+
+    undisturbed = run(None, None)
+    with pytest.raises(Killed):
+        run(tmp_path / "state", kill)
+    assert run(tmp_path / "state", None) == undisturbed
+    assert {path.name for path in (tmp_path / "state").iterdir()} == {"first.safetensors", "second.safetensors"}
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"rubbish" * 99])
+def test_a_damaged_state_is_not_used(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "loop.safetensors").write_bytes(content)
+    assert list(Checkpoint(tmp_path).loop("loop", 3, curve=[])) == [0, 1, 2]
+
+
+def test_a_state_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+    assert list(Checkpoint(tmp_path / "state", every=0).loop("loop", 3, curve=[])) == [0, 1, 2]
+
+
+def test_what_is_neither_array_nor_plain_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="no Generator"):
+        list(Checkpoint(tmp_path, every=0).loop("loop", 1, now={"x": np.random.default_rng(0)}))
+
+
+def test_time_spent_before_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock: Iterator[int] = iter(range(0, 10_000, 40))
+    monkeypatch.setattr("envs.checkpoint.time.monotonic", lambda: float(next(clock)))
+    loop = Checkpoint(tmp_path).loop("loop", 9, curve=[])
+    assert [next(loop) for _ in range(3)] == [0, 1, 2]
+    again = Checkpoint(tmp_path)
+    assert next(again.loop("loop", 9, curve=[])) >= 1 and again.before[0] >= 40
+
+
+def test_the_count_of_steps_cannot_fall() -> None:
+    meter = Meter(10)
+    meter.charge(5)
+    with pytest.raises(ValueError, match="cannot fall"):
+        meter.resume(3)
