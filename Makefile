@@ -36,6 +36,9 @@ test: .venv/.stamp  ## all tests
 perf: .venv/.stamp  ## speeds as ratios to their floors, in reports/out/perf.{md,json}
 	$(PY) -m benchmark perf
 
+test-slow: .venv/.stamp  ## the tests that take minutes each
+	$(PY) -m pytest -q -m slow
+
 check: .venv/.stamp  ## formatting, lint, types, tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .

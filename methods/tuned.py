@@ -1,11 +1,11 @@
-"""What tuning studies chose, as data: ``methods/tuned/METHOD--TASK.json``, written by ``python -m benchmark tune``."""
+"""What tuning studies chose, as data: ``studies/METHOD--TASK.json``, written by ``python -m benchmark tune``."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent / "tuned"
+FOLDER = Path(__file__).parent / "studies"
 
 
 def study(method: str, task: str) -> dict[str, Any] | None:
