@@ -121,10 +121,9 @@ def alternate(
     expert = perceptron.features(*transitions(problem))
     env = problem.make_env(c.envs, rng)
     sac = SAC(env.action_space, mean, std, c.learner(problem.discount), rng)
-    rounds, told = 0, 0.0
+    told = {"reward_updates": 0, "reward_loss": 0.0}
 
     def improve(replay: Replay, done: float) -> dict[str, float]:
-        nonlocal rounds, told
         if sac.updates % c.reward_every == 0:
             chosen = torch.randint(len(expert), (c.reward_batch,), generator=generator)
             obs, acts, next_obs, _ = Replay.sample(replay, c.reward_batch, generator, c.recent)  # its own, if hybrid
@@ -133,9 +132,11 @@ def alternate(
             found.backward()
             optimiser.param_groups[0]["lr"] = c.reward_lr * (1 - done)
             optimiser.step()
-            rounds, told = rounds + 1, found.item()
-        return {"reward_updates": rounds, "reward_loss": told}
+            told.update(reward_updates=told["reward_updates"] + 1, reward_loss=found.item())
+        return dict(told)
 
     replay = WithDemonstrations(problem, problem.step_budget) if c.hybrid else None
-    curve = train(sac, env, c, problem.step_budget, rng, on_tensors(reward), improve, replay, None, problem.progress)
-    return Learned(sac.policy(), reward.eval(), kind, curve, sac.updates + rounds)
+    parts = {"reward": reward, "optimiser": optimiser, "generator": generator, "improved": told}
+    following = problem.progress, problem.checkpoint, parts
+    curve = train(sac, env, c, problem.step_budget, rng, on_tensors(reward), improve, replay, None, *following)
+    return Learned(sac.policy(), reward.eval(), kind, curve, sac.updates + int(told["reward_updates"]))

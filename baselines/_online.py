@@ -1,12 +1,14 @@
 """The loop of every off-policy method: act, remember, update; the reward may be improved on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
 from baselines._sac import SAC, Replay, Reward, SACConfig
+from envs.checkpoint import Checkpoint
 from envs.metered import MeteredEnv
 from envs.problem import Floats, Problem
 from methods.base import Config, RewardPart
@@ -79,6 +81,8 @@ def train(
     replay: Replay | None = None,
     note: Callable[[Floats, Floats, Floats], Floats] | None = None,
     progress: Progress = silent,
+    checkpoint: Checkpoint | None = None,
+    parts: Mapping[str, Any] | None = None,
 ) -> list[dict[str, float]]:
     """Trains a soft actor-critic in an environment on a reward that may change.
 
@@ -94,6 +98,8 @@ def train(
         replay: where transitions go; one that holds all of them if it is not given.
         note: ``(obs [n, O], acts [n, A], next_obs [n, O]) -> [n]``, the extra number of new transitions; None for 0.
         progress: gets the share done and the curve's latest row.
+        checkpoint: keeps the run, so that it can go on after a kill; None keeps nothing.
+        parts: what else changes on the way, as for :meth:`envs.checkpoint.Checkpoint.loop`.
 
     Returns:
         curve rows, :data:`ROWS` at most.
@@ -104,21 +110,22 @@ def train(
     replay = replay or Replay(total, width, acts_width)
     curve: list[dict[str, float]] = []
     marks = {round(k * total / ROWS / env.n) * env.n for k in range(1, ROWS + 1)}
-    over, told = True, {}
-    for taken in range(env.n, total + env.n, env.n):
-        if over:
-            obs = env.reset()
+    now: dict[str, Any] = {"obs": np.zeros((env.n, width), np.float32), "over": True, "told": {}}
+    kept = {"now": now, "sac": sac, "env": env, "replay": replay, "curve": curve, "rng": rng, **(parts or {})}
+    for count in (checkpoint or Checkpoint()).loop("online", total // env.n, **kept):
+        taken = (count + 1) * env.n
+        obs = env.reset() if now["over"] else now["obs"]
         warm = taken > config.warm_up
         acts = sac.act(obs) if warm else rng.uniform(low, high, (env.n, acts_width)).astype(np.float32)
-        next_obs, over = env.step(acts)
+        next_obs, now["over"] = env.step(acts)
         replay.add(obs, acts, next_obs, None if note is None else note(obs, acts, next_obs))
-        obs = next_obs
+        now["obs"] = next_obs
         while sac.updates * config.steps_per_update < taken - config.warm_up:
             if improve is not None:
-                told = improve(replay, taken / total)
+                now["told"] = improve(replay, taken / total)
             sac.update(replay, reward)
         if taken in marks and sac.updates:
-            curve.append({"env_steps": taken, "gradient_steps": sac.updates, **told})
+            curve.append({"env_steps": taken, "gradient_steps": sac.updates, **now["told"]})
             progress(taken / total, curve[-1])
     return curve
 
@@ -137,6 +144,7 @@ def optimise(
     steps: int,
     rng: np.random.Generator,
     progress: Progress = silent,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[SAC, list[dict[str, float]]]:
     """A fresh soft actor-critic on a given reward, which is asked once for each step taken.
 
@@ -148,7 +156,7 @@ def optimise(
         config: settings.
         steps: environment steps.
         rng: source of all randomness.
-        progress: as for :func:`train`.
+        progress, checkpoint: as for :func:`train`.
 
     Returns:
         the learner, whose :meth:`~baselines._sac.SAC.policy` is the result, and the curve.
@@ -159,4 +167,4 @@ def optimise(
         return np.asarray(reward(*map(torch.from_numpy, step)).numpy(), np.float32)
 
     sac = SAC(env.action_space, *normalisation, config.learner(discount), rng)
-    return sac, train(sac, env, config, steps, rng, THE_EXTRA, note=gained, progress=progress)
+    return sac, train(sac, env, config, steps, rng, THE_EXTRA, note=gained, progress=progress, checkpoint=checkpoint)

@@ -93,13 +93,11 @@ def fit(problem: Problem, config: FIRLConfig, rng: np.random.Generator) -> Learn
     expert = logit.features(*transitions(problem))
     env = problem.make_env(c.envs, rng)
     sac = SAC(env.action_space, *normalisation, c.learner(problem.discount), rng)
-    per_round, rounds, made = c.envs * problem.horizon, 0, 0
-    divergence = 0.0
+    per_round = c.envs * problem.horizon
+    so_far = {"rounds": 0, "made": 0, "divergence": 0.0}
 
     def improve(replay: Replay, done: float) -> dict[str, float]:
-        nonlocal rounds, made, divergence
-        if replay.size // per_round > rounds:
-            rounds = replay.size // per_round
+        if (rounds := replay.size // per_round) > so_far["rounds"]:
             steps = replay.latest(min(c.memory, rounds) * per_round + replay.size % per_round)
             policy = logit.features(*(x[: len(x) // per_round * per_round] for x in steps[:3]))
             for _ in range(c.disc_updates):
@@ -117,12 +115,15 @@ def fit(problem: Problem, config: FIRLConfig, rng: np.random.Generator) -> Learn
                 values = reward.net.net(episodes).squeeze(-1).clamp(-c.limit, c.limit)
                 covariance(weights, values, sac.alpha).backward()
                 rewarding.step()
-            made += c.disc_updates + c.reward_updates
             divergence = 1 - loss.item() / (2 * np.log(2))  # of Jensen and Shannon, in bits, from below
-        return {"rounds": rounds, "divergence": divergence}
+            made = so_far["made"] + c.disc_updates + c.reward_updates
+            so_far.update(rounds=rounds, made=made, divergence=divergence)
+        return {name: so_far[name] for name in ("rounds", "divergence")}
 
-    curve = train(sac, env, c, problem.step_budget, rng, on_tensors(reward), improve, progress=problem.progress)
-    return Learned(sac.policy(), reward.eval(), "raw", curve, sac.updates + made)
+    parts = {"reward": reward, "logit": logit, "telling": telling, "rewarding": rewarding, "generator": generator}
+    following = problem.progress, problem.checkpoint, {**parts, "so_far": so_far}
+    curve = train(sac, env, c, problem.step_budget, rng, on_tensors(reward), improve, None, None, *following)
+    return Learned(sac.policy(), reward.eval(), "raw", curve, sac.updates + int(so_far["made"]))
 
 
 METHOD = Method(

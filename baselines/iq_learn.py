@@ -122,7 +122,8 @@ def fit(problem: Problem, config: IQLearnConfig, rng: np.random.Generator) -> Le
     sac = IQLearner(env.action_space, *moments(problem), config.learner(problem.discount), rng)
     sac.regulariser = config.regulariser
     replay = WithDemonstrations(problem, problem.step_budget)
-    curve = train(sac, env, config, problem.step_budget, rng, THE_EXTRA, replay=replay, progress=problem.progress)
+    following = problem.progress, problem.checkpoint
+    curve = train(sac, env, config, problem.step_budget, rng, THE_EXTRA, None, replay, None, *following)
     return Learned(sac.policy(), InverseBellman.of(sac), "raw", curve, sac.updates)
 
 

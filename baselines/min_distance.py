@@ -44,9 +44,8 @@ def fit(problem: Problem, config: MinDistanceConfig, rng: np.random.Generator) -
     for buffer, value in ((reward.mean, mean), (reward.std, std), (reward.demos, (demos - mean) / std)):
         buffer.copy_(torch.from_numpy(value))
     env = problem.make_env(config.envs, rng)
-    sac, curve = optimise(
-        env, reward, (mean, std), problem.discount, config, problem.step_budget, rng, problem.progress
-    )
+    given = problem.discount, config, problem.step_budget, rng, problem.progress, problem.checkpoint
+    sac, curve = optimise(env, reward, (mean, std), *given)
     return Learned(sac.policy(), reward, "raw", curve, sac.updates)
 
 

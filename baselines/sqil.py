@@ -13,7 +13,8 @@ def fit(problem: Problem, config: OffPolicyConfig, rng: np.random.Generator) -> 
     env = problem.make_env(config.envs, rng)
     sac = SAC(env.action_space, *moments(problem), config.learner(problem.discount), rng)
     replay = WithDemonstrations(problem, problem.step_budget)
-    curve = train(sac, env, config, problem.step_budget, rng, THE_EXTRA, replay=replay, progress=problem.progress)
+    following = problem.progress, problem.checkpoint
+    curve = train(sac, env, config, problem.step_budget, rng, THE_EXTRA, None, replay, None, *following)
     return Learned(sac.policy(), None, "none", curve, sac.updates)
 
 

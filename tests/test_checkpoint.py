@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.cell import Progress
+from benchmark.pose import Posed, pose
+from benchmark.registry import discover
 from envs.checkpoint import Checkpoint
 from envs.metered import Meter
+from envs.problem import Task
+from methods.base import Method
 
 
 class Killed(BaseException):
@@ -87,3 +92,53 @@ def test_the_count_of_steps_cannot_fall() -> None:
     meter.charge(5)
     with pytest.raises(ValueError, match="cannot fall"):
         meter.resume(3)
+
+
+def posed(folder: Path | None, method: Method, task: Task, progress: Progress) -> tuple[Posed, np.random.Generator]:
+    rng = np.random.default_rng(7)
+    given = pose(task, 0, 1, 3000, 0, method.control, progress, folder, rng)
+    given.problem.checkpoint._every = given.problem.checkpoint._due = 0  # after every count
+    return given, rng
+
+
+def learnt(method: Method, task: Task, folder: Path | None, kill: int | None = None) -> dict[str, object]:
+    """What a method learns on its smoke settings; killed at the ``kill``-th time that it tells how far it is."""
+    told = 0
+
+    def progress(fraction: float, values: dict[str, float]) -> None:
+        nonlocal told
+        told += 1
+        if told == kill:
+            raise Killed
+
+    given, rng = posed(folder, method, task, progress)
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    found = method.fit(given.problem, method.config(**method.smoke), rng)
+    parts = [part for part in (found.policy, found.reward) if part is not None]
+    tensors = {f"{k}.{n}": t.numpy().tobytes() for k, part in enumerate(parts) for n, t in part.state_dict().items()}
+    return {**tensors, "curve": found.curve, "steps": given.problem.meter.used, "updates": found.gradient_steps}
+
+
+FOUND = discover()
+YET = {
+    "maxent-tabular",
+    "bc",
+    "gail",
+    "airl",
+    "diffusion-bc",
+    "diffusion-irl-value",
+    *(f"diffusion-irl-{s}" for s in ("mse", "mmd-gaussian", "mmd-matern")),
+}
+LONG = [name for name, (method, _) in sorted(FOUND.methods.items()) if not method.control and name not in YET]
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_every_method_goes_on_where_it_was_killed(name: str, tmp_path: Path) -> None:
+    method, task = FOUND.method(name)[0], FOUND.task("maze2d-umaze")[0]
+    undisturbed = learnt(method, task, None)
+    with pytest.raises(Killed):
+        learnt(method, task, tmp_path / "state", kill=2)
+    states = sorted(path.name for path in (tmp_path / "state").iterdir())
+    assert states, "nothing was kept"
+    assert learnt(method, task, tmp_path / "state") == undisturbed
