@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 from imitation.algorithms.adversarial.common import AdversarialTrainer
+from imitation.data.rollout import TrajectoryAccumulator
 from imitation.data.types import TransitionMapping
 from imitation.rewards.reward_nets import RewardNet
 from imitation.util import networks
@@ -111,15 +112,27 @@ class Batches(Iterable[TransitionMapping]):
     def __init__(self, demos: Trajectories, size: int, rng: np.random.Generator) -> None:
         obs, acts, next_obs = demos.transitions()
         self.size, self._rng = min(size, len(acts)), rng
+        self._order, self._at = np.zeros(0, np.int64), 0
         # demonstrations end at the time limit, which is no terminal state
         self._data = {"obs": obs, "acts": acts, "next_obs": next_obs, "dones": np.zeros(len(acts), bool)}
 
     def __iter__(self) -> Iterator[TransitionMapping]:
-        order = self._rng.permutation(len(self._data["acts"]))
-        for start in range(0, len(order) - self.size + 1, self.size):
-            chosen = order[start : start + self.size]
+        """Goes on with the pass under way; begins a new one where that is through."""
+        if self._at + self.size > len(self._order):
+            self._order, self._at = self._rng.permutation(len(self._data["acts"])), 0
+        while self._at + self.size <= len(self._order):
+            chosen = self._order[self._at : self._at + self.size]
+            self._at += self.size
             batch: Any = {key: value[chosen] for key, value in self._data.items()}
             yield batch
+
+    def state(self) -> dict[str, Any]:
+        """Where the pass under way stands, for :meth:`load`."""
+        return {"order": self._order, "at": self._at}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes up what :meth:`state` gave."""
+        self._order, self._at = state["order"], state["at"]
 
 
 def normalised(reward: StepReward, problem: Problem) -> StepReward:
@@ -146,6 +159,48 @@ class StepRewardNet(RewardNet):
     ) -> torch.Tensor:
         value: torch.Tensor = self.reward(state, action, next_state)
         return value
+
+
+class Between:
+    """State of a trainer between two rounds, when imitation's wrappers hold nothing but the latest observation.
+
+    Args:
+        trainer: GAIL or AIRL with a PPO.
+    """
+
+    def __init__(self, trainer: AdversarialTrainer) -> None:
+        self._trainer = trainer
+
+    def _modules(self) -> dict[str, Any]:
+        policy = self._trainer.gen_algo.policy
+        found = {"policy": policy, "policy_optimiser": policy.optimizer}
+        return found | {"reward": self._trainer._reward_net, "reward_optimiser": self._trainer._disc_opt}
+
+    def state(self) -> dict[str, Any]:
+        """All that :meth:`load` needs to go on bit by bit."""
+        learner, memory = self._trainer.gen_algo, self._trainer._gen_replay_buffer._buffer
+        found = {name: module.state_dict() for name, module in self._modules().items()}
+        found |= {"steps": learner.num_timesteps, "obs": learner._last_obs, "starts": learner._last_episode_starts}
+        found |= {"lengths": self._trainer.venv_buffering._timesteps, "filled": [memory._n_data, memory._idx]}
+        return found | {"memory": {name: x for name, x in memory._arrays.items() if x.dtype != object}}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes up what :meth:`state` gave."""
+        for name, module in self._modules().items():
+            module.load_state_dict(state[name])
+        learner, memory = self._trainer.gen_algo, self._trainer._gen_replay_buffer._buffer
+        learner.num_timesteps, learner._last_obs = state["steps"], state["obs"]
+        learner._last_episode_starts = state["starts"]
+        memory._n_data, memory._idx = state["filled"]
+        for name, values in state["memory"].items():
+            memory._arrays[name][:] = values
+        buffering = self._trainer.venv_buffering
+        buffering._timesteps = state["lengths"]
+        buffering._traj_accum = TrajectoryAccumulator()  # type: ignore[no-untyped-call]
+        for key, obs in enumerate(state["obs"]):
+            buffering._traj_accum.add_step({"obs": obs}, key)
+        wrapped: Any = self._trainer.venv_wrapped
+        wrapped._old_obs = state["obs"]
 
 
 class AdversarialConfig(Config):
@@ -212,7 +267,8 @@ def train(
             f"step budget {problem.step_budget} is below one round of {config.envs} envs * {config.steps} steps: "
             f"raise the budget, or lower envs or steps"
         )
-    venv = MeteredVecEnv(problem.make_env(config.envs, rng))
+    env = problem.make_env(config.envs, rng)
+    venv = MeteredVecEnv(env)
     learner = PPO(
         "MlpPolicy",
         venv,
@@ -241,7 +297,9 @@ def train(
         custom_logger=Silent(),
     )
     curve: list[dict[str, float]] = []
-    for done in range(1, rounds + 1):  # AdversarialTrainer.train, but with its statistics and without its progress bar
+    kept = {"trainer": Between(trainer), "env": env, "demos": demos, "curve": curve}
+    for count in problem.checkpoint.loop("adversarial", rounds, **kept):  # as AdversarialTrainer.train
+        done = count + 1
         trainer.train_gen()
         with networks.training(trainer.reward_train):
             for _ in range(config.disc_updates):

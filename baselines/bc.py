@@ -1,5 +1,6 @@
 """Behavioural cloning: imitation 1.0.1's ``BC`` on a Stable-Baselines3 policy."""
 
+import math
 import warnings
 
 import numpy as np
@@ -54,22 +55,18 @@ def fit(problem: Problem, config: BCConfig, rng: np.random.Generator) -> Learned
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(trainer.optimizer, config.updates)
     obs, acts, _ = (torch.tensor(part, device=problem.device) for part in problem.demos.transitions())
     curve: list[dict[str, float]] = []
-    done = 0
-
-    def after_batch() -> None:
-        nonlocal done
-        schedule.step()
-        done += 1
-        if done % max(1, config.updates // 20) == 0:
+    stride = max(1, config.updates // 20)
+    kept = {"policy": policy, "optimiser": trainer.optimizer, "schedule": schedule, "demos": demos, "curve": curve}
+    with warnings.catch_warnings():  # imitation converts tensors to floats in a way that torch now warns of
+        warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)
+        for count in problem.checkpoint.loop("bc", math.ceil(config.updates / stride), **kept):
+            done = min((count + 1) * stride, config.updates)
+            trainer.train(n_batches=done - count * stride, on_batch_end=schedule.step, progress_bar=False)
             with torch.no_grad():
                 loss = -policy.get_distribution(obs).log_prob(acts).mean().item()
             curve.append({"gradient_steps": done, "negative_log_likelihood": loss})
             problem.progress(done / config.updates, curve[-1])
-
-    with warnings.catch_warnings():  # imitation converts tensors to floats in a way that torch now warns of
-        warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)
-        trainer.train(n_batches=config.updates, on_batch_end=after_batch, progress_bar=False)
-    return Learned(exported(policy), None, "none", curve, done)
+    return Learned(exported(policy), None, "none", curve, config.updates)
 
 
 # HalfCheetah's expert needs precise actions: four times the updates took the score from seen starts from 7 to 35 on

@@ -123,9 +123,6 @@ def learnt(method: Method, task: Task, folder: Path | None, kill: int | None = N
 FOUND = discover()
 YET = {
     "maxent-tabular",
-    "bc",
-    "gail",
-    "airl",
     "diffusion-bc",
     "diffusion-irl-value",
     *(f"diffusion-irl-{s}" for s in ("mse", "mmd-gaussian", "mmd-matern")),
