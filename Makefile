@@ -5,7 +5,7 @@ PYTHON  ?= python3
 PY      := .venv/bin/python
 export OMP_NUM_THREADS = 1
 
-.PHONY: help bench smoke test-one test perf check report clean
+.PHONY: help bench smoke test-one test test-slow perf check report clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10

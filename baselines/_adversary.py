@@ -1,14 +1,14 @@
 """What rewards learnt against the policy's own steps share."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from baselines._online import OffPolicyConfig, WithDemonstrations, moments, on_tensors, train, transitions
+from baselines._online import SEARCH, OffPolicyConfig, WithDemonstrations, moments, on_tensors, train, transitions
 from baselines._sac import SAC, Replay
 from envs.problem import Problem
 from methods.base import Learned, RewardKind, RewardPart
@@ -87,6 +87,14 @@ class AlternatingConfig(OffPolicyConfig):
     reward_every: int = 4  # updates of the learner per update of the reward
     recent: int | None = 30_000  # latest transitions that stand for the present policy; None: all
     hybrid: bool = False  # half of the learner's batches are demonstrations (Ren et al. 2024, arXiv 2402.08848)
+
+
+SEARCH_REWARD: dict[str, list[Any]] = SEARCH | {
+    "reward_lr": [1e-4, 3e-4, 1e-3],
+    "gradient_penalty": [0.3, 1.0, 3.0, 10.0],
+    "recent": [10_000, 30_000, None],
+    "hybrid": [False, True],
+}
 
 
 def alternate(

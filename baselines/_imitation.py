@@ -238,6 +238,18 @@ class AdversarialConfig(Config):
     memory: int = 5
 
 
+SEARCH: dict[str, list[Any]] = {
+    "learning_rate": [3e-4, 5e-4, 1e-3],
+    "discount": [0.95, 0.97, 0.98, 0.99],
+    "entropy": [0.0, 1e-3, 1e-2, 3e-2],
+    "steps": [16, 32, 64],
+    "disc_learning_rate": [3e-4, 1e-3, 3e-3],
+    "disc_updates": [2, 4, 8],
+    "disc_weight_decay": [0.0, 0.1, 1.0],
+    "memory": [1, 5, 20],
+}
+
+
 def train(
     problem: Problem,
     config: AdversarialConfig,

@@ -39,6 +39,15 @@ class OffPolicyConfig(Config):
         return SACConfig(hidden=self.policy_hidden, discount=self.discount or discount, **shared)
 
 
+# values that tuning studies try; the number of updates stays, so that trials cost the same
+SEARCH: dict[str, list[Any]] = {
+    "lr": [3e-4, 6e-4, 1e-3],
+    "entropy_weight": [0.01, 0.02, 0.05, 0.1],
+    "target_rate": [0.005, 0.01, 0.02],
+    "discount": [0.97, 0.98, 0.99, 0.995],
+}
+
+
 def moments(problem: Problem) -> tuple[Floats, Floats]:
     """Mean and standard deviation ``[O]`` of all observations given: what networks read is standardised by them."""
     seen = np.concatenate([x.obs.reshape(-1, x.obs.shape[-1]) for x in (problem.demos, problem.base)])

@@ -1,4 +1,10 @@
-"""Soft actor-critic for a CPU, shared by whatever needs reinforcement learning here."""
+"""Soft actor-critic for a CPU, shared by whatever needs reinforcement learning here.
+
+Against Stable-Baselines3's it makes 1.9 times the updates per second as used here, 1.2 to 1.7 times with every setting
+as there (``python -m benchmark perf learner``, one busy core); :meth:`SAC.compile` adds half as much again. That alone
+would not be worth an own learner: it is here because a reward that changes must be asked anew for each batch, an
+inverse method replaces the critics' loss, and a run must go on bit by bit.
+"""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise

@@ -7,10 +7,11 @@ from imitation.rewards.reward_nets import ForwardWrapper, NormalizedRewardNet
 from imitation.util.networks import RunningNorm
 
 from baselines._adversary import inputs
-from baselines._imitation import AdversarialConfig, StepRewardNet, normalised, train
+from baselines._imitation import SEARCH, AdversarialConfig, StepRewardNet, normalised, train
 from envs.problem import Problem
 from methods.base import Learned, Method
 from methods.rewards import StepReward
+from methods.tuned import tuned
 
 
 class Shaped(ForwardWrapper):
@@ -73,6 +74,7 @@ METHOD = Method(
     source="Fu et al. 2018, Learning Robust Rewards with Adversarial IRL; imitation 1.0.1 (Gleave et al. 2022)",
     fit=fit,
     config=AIRLConfig,
-    tuned=TUNED,
+    tuned=tuned("airl", TUNED),
+    search=SEARCH,
     smoke={"envs": 4, "steps": 16, "batch": 32, "epochs": 1, "disc_batch": 32, "disc_updates": 1},
 )

@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from baselines._adversary import discriminator_loss
-from baselines._online import OffPolicyConfig, moments, on_tensors, train, transitions
+from baselines._online import SEARCH, OffPolicyConfig, moments, on_tensors, train, transitions
 from baselines._sac import SAC, Replay
 from envs.problem import Problem
 from methods.base import Learned, Method, RewardPart
 from methods.rewards import StepReward
+from methods.tuned import tuned
 
 Divergence = Literal["fkl", "rkl", "js"]
 
@@ -132,6 +133,7 @@ METHOD = Method(
     source="Ni et al. 2020, f-IRL: Inverse RL via State Marginal Matching, arXiv 2011.04709",
     fit=fit,
     config=FIRLConfig,
-    tuned={"halfcheetah": {"envs": 4}},
+    tuned=tuned("f-irl", {"halfcheetah": {"envs": 4}}),
+    search=SEARCH,
     smoke={"envs": 4, "warm_up": 1_000, "batch": 32, "policy_hidden": (32, 32), "disc_updates": 2, "reward_updates": 2},
 )

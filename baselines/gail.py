@@ -5,9 +5,10 @@ import torch
 from imitation.algorithms.adversarial.gail import GAIL
 
 from baselines._adversary import DiscriminatorReward, inputs
-from baselines._imitation import AdversarialConfig, StepRewardNet, normalised, train
+from baselines._imitation import SEARCH, AdversarialConfig, StepRewardNet, normalised, train
 from envs.problem import Problem
 from methods.base import Learned, Method
+from methods.tuned import tuned
 
 
 class GAILConfig(AdversarialConfig):
@@ -39,6 +40,7 @@ METHOD = Method(
     source="Ho and Ermon 2016, Generative Adversarial Imitation Learning; imitation 1.0.1 (Gleave et al. 2022)",
     fit=fit,
     config=GAILConfig,
-    tuned=TUNED,
+    tuned=tuned("gail", TUNED),
+    search=SEARCH,
     smoke={"envs": 4, "steps": 16, "batch": 32, "epochs": 1, "disc_batch": 32, "disc_updates": 1},
 )

@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 
-from baselines._adversary import AlternatingConfig, alternate, inputs, steepness
+from baselines._adversary import SEARCH_REWARD, AlternatingConfig, alternate, inputs, steepness
 from envs.problem import Problem
 from methods.base import Learned, Method
 from methods.rewards import StepReward
+from methods.tuned import tuned
 
 
 class MaxEntConfig(AlternatingConfig):
@@ -57,9 +58,13 @@ METHOD = Method(
     source="Ziebart et al. 2008; sample-based: Finn et al. 2016, arXiv 1603.00448; Ni et al. 2020, arXiv 2011.04709",
     fit=fit,
     config=MaxEntConfig,
-    tuned={
-        "maze2d-large": {"policy_hidden": (128, 128), "steps_per_update": 20},
-        "halfcheetah": {"policy_hidden": (128, 128), "steps_per_update": 16, "lr": 1e-3},
-    },
+    tuned=tuned(
+        "maxent",
+        {
+            "maze2d-large": {"policy_hidden": (128, 128), "steps_per_update": 20},
+            "halfcheetah": {"policy_hidden": (128, 128), "steps_per_update": 16, "lr": 1e-3},
+        },
+    ),
+    search=SEARCH_REWARD,
     smoke={"warm_up": 1_000, "batch": 32, "reward_batch": 32, "policy_hidden": (32, 32)},
 )
