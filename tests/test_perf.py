@@ -45,4 +45,4 @@ def test_a_measurement_that_is_not_there_is_named(
     monkeypatch.setattr(sys, "argv", ["irlbench", "perf", "harnes"])
     with pytest.raises(SystemExit) as end:
         cli.main()
-    assert end.value.code == 2 and "Did you mean harness?" in capsys.readouterr().err
+    assert end.value.code == 2 and "Did you mean harness" in capsys.readouterr().err
