@@ -146,6 +146,7 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
         "notes": found.notes + notes,
         "reward_kind": learned.reward_kind,
         "metrics": found.metrics,
+        "spread": found.spread,
         "curve": curve,
         "env_steps": posed.problem.meter.used,
         "gradient_steps": learned.gradient_steps,

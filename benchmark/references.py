@@ -1,20 +1,20 @@
 """What random actions and the demonstrator earn on a task's evaluation starts: the 0 and the 100 of every score."""
 
 import hashlib
-import json
-import os
+import zipfile
 
 import numpy as np
 from filelock import FileLock
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from envs.datasets import truth_dir
+from envs.datasets import truth_dir, write_arrays
 from envs.problem import Floats, Policy, Task
 from envs.rollout import Rollout, rollout
 from envs.seeding import stream
 
 REPEATS = 4  # episodes per start
+MOMENTS = 64  # of an episode, whose states stand for all that it visits
 
 
 class Uniform(Policy):
@@ -37,31 +37,39 @@ def true_returns(task: Task, run: Rollout) -> NDArray[np.float64]:
     return returns
 
 
-def _measure(task: Task) -> dict[str, list[float]]:
-    found = {}
+def occupancy(run: Rollout) -> Floats:
+    """Observations at :data:`MOMENTS` even moments of each episode, float32 ``[n, MOMENTS, O]``."""
+    obs = run.trajectories.obs
+    return obs[:, np.linspace(1, obs.shape[1] - 1, MOMENTS).round().astype(int)]
+
+
+def _measure(task: Task) -> dict[str, NDArray[np.floating]]:
+    found: dict[str, NDArray[np.floating]] = {}
     for kind, starts in (("seen", task.seen_starts), ("unseen", task.unseen_starts)):
         env = task.make_env(REPEATS * len(starts))
         for who, policy in (("random", Uniform(env.action_space)), ("expert", task.expert())):
             run = rollout(env, policy, np.repeat(starts, REPEATS, 0), stream("reference", task.name, kind, who))
-            found[f"{who}_{kind}"] = true_returns(task, run).reshape(-1, REPEATS).mean(1).tolist()
+            found[f"{who}_{kind}"] = true_returns(task, run).reshape(-1, REPEATS).mean(1)
+        found[f"occupancy_{kind}"] = occupancy(run)[::REPEATS]  # the expert's
     return found
 
 
-def references(task: Task, code: str) -> dict[str, list[float]]:
+def references(task: Task, code: str) -> dict[str, NDArray[np.floating]]:
     """Mean true return per start, under ``random_seen``, ``expert_seen``, ``random_unseen``, ``expert_unseen``.
+
+    And the expert's :func:`occupancy` from each start, under ``occupancy_seen`` and ``occupancy_unseen``.
 
     Args:
         task: the task.
         code: hash of the task's sources; with the starts it names the cached file.
     """
     digest = hashlib.sha256(code.encode() + task.seen_starts.tobytes() + task.unseen_starts.tobytes())
-    path = truth_dir() / f"{task.name}-references-{digest.hexdigest()[:16]}.json"
+    path = truth_dir() / f"{task.name}-references-{digest.hexdigest()[:16]}.npz"
     with FileLock(f"{path}.lock"):
         try:
-            found: dict[str, list[float]] = json.loads(path.read_text())
-        except (OSError, ValueError):  # absent or damaged: measured again
+            with np.load(path, allow_pickle=False) as file:
+                return dict(file)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # absent or damaged: measured again
             found = _measure(task)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(found))
-            os.replace(temporary, path)
-    return found
+            write_arrays(path, **found)
+            return found

@@ -119,59 +119,57 @@ def starc_distance(
     reward_a: Reward,
     reward_b: Reward,
     coverage: Transitions,
-    simulate: Simulate,
     discount: float,
     rng: np.random.Generator,
     features: Features | None = None,
+    simulate: Simulate | None = None,
     draws: int = 1,
     resamples: int = 100,
 ) -> Estimate:
     """STARC distance: value-adjusted levelling, L2 norm over the coverage's states and actions, halved.
 
-    The canonical form is E[R(s,a,S') - V(s) + g V(S')], V the value under R of the policy that draws every action from
-    the coverage's, fitted by least-squares temporal differences on one simulated step per covered state (Bradtke &
-    Barto 1996). Bias: V is projected on ``features``, so a potential is forgotten as far as they span it and a
-    reward's own value is levelled as far; and the mean over S' is one of ``draws``, which adds ``1 / draws`` of the
-    variance of its terms to the norms (nothing where the dynamics are deterministic).
-    Source: Skalse et al. 2024 (arXiv 2309.15257), sec. 2.2. Other arguments: the module's docstring.
+    The canonical form is E[R(s,a,S') - V(s) + g V(S')], V the value under R of the policy that made the coverage, by
+    least-squares temporal differences (Bradtke & Barto 1996): it is linear in R and leaves residuals that no feature
+    explains. Rows should be long episodes of one behaviour in order: far from its own distribution the fit is unstable,
+    and the bootstrap redraws twentieths of the rows as they stand.
+
+    Bias: V is projected on ``features``, so a potential is forgotten as far as they span it, and no farther; the mean
+    over S' is one of ``draws``, which adds ``1 / draws`` of the variance of its terms to the norms (nothing where the
+    dynamics are deterministic). Source: Skalse et al. 2024 (arXiv 2309.15257). Other arguments: the module's docstring.
 
     Args:
         features: obs ``[n, O]`` to float ``[n, F]``, N well above F; None for :func:`fourier_features` of the coverage.
+        simulate: needed for more than one draw.
         draws: of S' per state and action; 1 takes the coverage's own.
     """
     n = _check(coverage, discount, _GROUPS, resamples)
-    if draws < 1:
-        raise ValueError(f"draws is {draws}: pass at least 1")
-    phi = features or fourier_features(coverage.obs, rng)
-    here = phi(coverage.obs)
-
-    # one step of the policy from each covered state, in groups: A w = b gives the weights of V
-    acts = coverage.acts[rng.integers(n, size=n)]
-    after = _simulated(simulate, coverage.obs, acts, rng)
-    ahead = here - discount * phi(after)
-    earned = [_chunks(reward, coverage.obs, acts, after) for reward in (reward_a, reward_b)]
-    members = np.array_split(rng.permutation(n), _GROUPS)
-    matrices = np.stack([here[m].T @ ahead[m] for m in members])
-    sums = np.stack([here[m].T @ np.stack([values[m] for values, _ in earned], 1) for m in members])
-    ridge = 1e-9 * np.trace(matrices.sum(0)) * np.eye(here.shape[1]) / here.shape[1]
-
-    # the steps that are compared
-    nexts = [coverage.next_obs] if draws == 1 else []
-    nexts += [_simulated(simulate, coverage.obs, coverage.acts, rng) for _ in range(draws - len(nexts))]
-    level = discount * np.mean([phi(x) for x in nexts], 0) - here
-    own = np.stack(
-        [np.mean([_chunks(r, coverage.obs, coverage.acts, x)[0] for x in nexts], 0) for r in (reward_a, reward_b)], 1
+    if draws < 1 or (draws > 1 and simulate is None):
+        raise ValueError(f"draws is {draws}: pass at least 1, and simulate for more than 1")
+    obs, acts, _ = coverage
+    nexts = (
+        [_simulated(simulate, obs, acts, rng) for _ in range(draws)] if simulate and draws > 1 else [coverage.next_obs]
     )
+    phi = features or fourier_features(obs, rng)
+    here = phi(obs)
+    ahead = here - discount * np.mean([phi(x) for x in nexts], 0)
+    calls = [[_chunks(reward, obs, acts, x) for x in nexts] for reward in (reward_a, reward_b)]
+    own = np.stack([np.mean([values for values, _ in found], 0) for found in calls], 1)
+    members = np.array_split(np.arange(n), _GROUPS)
+    sizes = [len(m) for m in members]
+    matrices = np.stack([here[m].T @ ahead[m] for m in members])
+    sums = np.stack([here[m].T @ own[m] for m in members])
+    ridge = 1e-9 * np.square(here).mean(0).sum() * n / _GROUPS / here.shape[1] * np.eye(here.shape[1])
     # what the ridge leaves is no signal either
-    floors = [max(eps, 1e-7) * np.abs(values).max() * np.sqrt(n) for values, eps in earned]
+    floors = [max(found[0][1], 1e-7) * np.abs(own[:, k]).max() * np.sqrt(n) for k, found in enumerate(calls)]
 
-    def canonical(groups: Array) -> list[Array]:
-        weights = np.linalg.solve(
-            np.tensordot(groups, matrices, 1) * _GROUPS + ridge, np.tensordot(groups, sums, 1) * _GROUPS
-        )
-        return list((own + level @ weights).T)
+    def distance(picked: NDArray[np.int64], groups: Array) -> float:
+        matrix, total = (np.tensordot(groups, parts, 1) for parts in (matrices, sums))
+        canonical = (own - ahead @ np.linalg.solve(matrix + ridge, total)) * np.sqrt(groups.repeat(sizes) * _GROUPS)[
+            :, None
+        ]
+        return half_distance(*(unit(values, floor) for values, floor in zip(canonical.T, floors, strict=True)))
 
-    return _estimate(canonical, lambda values, which: unit(values, floors[which]), n, rng, resamples)
+    return _estimate(distance, n, rng, resamples)
 
 
 def fourier_features(obs: Numbers, rng: np.random.Generator, count: int = 256) -> Features:
@@ -196,22 +194,9 @@ def fourier_features(obs: Numbers, rng: np.random.Generator, count: int = 256) -
 
 
 def _estimate(
-    canonical: Callable[[Array], Sequence[Array]],
-    direction: Callable[[Array, int], Array],
-    n: int,
-    rng: np.random.Generator,
-    resamples: int,
+    distance: Callable[[NDArray[np.int64], Array], float], n: int, rng: np.random.Generator, resamples: int
 ) -> Estimate:
-    """Half the distance of two directions, and its bootstrap over ``n`` transitions and the groups.
-
-    Args:
-        canonical: weights of the groups ``[groups]``, which sum to 1, to both canonical rewards ``[n]``.
-        direction: values and which of the two rewards they are of, to an array of length 1 or 0.
-    """
-
-    def distance(picked: NDArray[np.int64], groups: Array) -> float:
-        return half_distance(*(direction(values[picked], which) for which, values in enumerate(canonical(groups))))
-
+    """A distance and its bootstrap over transitions, given as rows of ``n``, and groups, as weights that sum to 1."""
     even = np.full(_GROUPS, 1 / _GROUPS)
     redrawn = [distance(rng.integers(n, size=n), rng.multinomial(_GROUPS, even) / _GROUPS) for _ in range(resamples)]
     return Estimate(distance(np.arange(n), even), float(np.std(redrawn, ddof=1)))
@@ -221,13 +206,11 @@ def _pearson_estimate(both: Sequence[tuple[Array, Array, float]], rng: np.random
     """Of two rewards given as own values ``[N]``, shaping by group ``[N, groups]`` and rounding."""
     n = len(both[0][0])
     flat = np.full(n, 1 / n)
-    return _estimate(
-        lambda groups: [own + shaping @ groups for own, shaping, _ in both],
-        lambda values, which: standard(values, flat, both[which][2]),
-        n,
-        rng,
-        resamples,
-    )
+
+    def distance(picked: NDArray[np.int64], groups: Array) -> float:
+        return half_distance(*(standard((own + shaping @ groups)[picked], flat, floor) for own, shaping, floor in both))
+
+    return _estimate(distance, n, rng, resamples)
 
 
 def _check(coverage: Transitions, discount: float, canonical_samples: int, resamples: int) -> int:

@@ -6,38 +6,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.metrics import normalized, pearson, pearson_distance, spearman, window_sums
+from benchmark.metrics import mmd, normalized, sliced_wasserstein
 from benchmark.pictures import pictures
 from benchmark.pose import Posed
-from benchmark.references import references, true_returns
-from envs.problem import Dataset, Task
+from benchmark.references import occupancy, references, true_returns
+from benchmark.reward_quality import correlations, distances, pieces
+from envs.problem import Task
 from envs.rollout import Rollout, rollout
 from envs.seeding import seed_of, stream
-from methods.base import Learned, RewardPart, TrajectoryRewardPart
+from methods.base import Learned
+from results.schema import Spread
 
-WINDOW = 32  # steps per window for rewards that have no length of their own
-MIXTURE = 100  # episodes of each kind in the base + expert mixture, at most
 SAMPLE = 2000  # transitions kept for figures
-
-
-class NotFinite(ArithmeticError):
-    """The learnt reward took a value that is no number."""
 
 
 @dataclass
 class Score:
-    """Metrics by name, notes on those that are not defined, arrays for figures."""
+    """Metrics by name and how sure they are, notes on those that are not defined, arrays for figures."""
 
     metrics: dict[str, float] = field(default_factory=dict)
+    spread: dict[str, Spread] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     artefacts: dict[str, NDArray[Any]] = field(default_factory=dict)
 
-    def put(self, name: str, value: float | None, undefined: str) -> None:
+    def put(self, name: str, value: float | None, undefined: str = "", spread: Spread | None = None) -> None:
         """Keeps a value, or the note why there is none."""
         if value is None:
             self.notes.append(f"{name}: {undefined}")
         else:
             self.metrics[name] = value
+            if spread is not None:
+                self.spread[name] = spread
 
 
 def score(task: Task, learned: Learned, posed: Posed, seed: int, eval_starts: int | None, task_code: str) -> Score:
@@ -56,15 +55,17 @@ def score(task: Task, learned: Learned, posed: Posed, seed: int, eval_starts: in
         ValueError: the policy's actions have a wrong shape or are not finite.
     """
     found = Score()
-    runs = _behaviour(found, task, learned, seed, eval_starts, task_code)
+    runs = _behaviour(found, task, learned, posed, seed, eval_starts, task_code)
     if learned.reward is not None:
-        _reward_quality(found, task, learned, posed)
+        for finding in (*correlations(task, learned, posed, task_code), *distances(task, learned, posed)):
+            found.put(*finding)
+        found.artefacts |= _pairs(task, learned, posed)
     found.artefacts |= pictures(task, learned, posed, runs)
     return found
 
 
 def _behaviour(
-    found: Score, task: Task, learned: Learned, seed: int, eval_starts: int | None, task_code: str
+    found: Score, task: Task, learned: Learned, posed: Posed, seed: int, eval_starts: int | None, task_code: str
 ) -> dict[str, Rollout]:
     reference = references(task, task_code)
     runs = {}
@@ -72,51 +73,28 @@ def _behaviour(
         draws = stream("evaluation", task.name, seed, kind)
         runs[kind] = rollout(task.make_env(len(starts)), learned.policy, starts, draws)
         value = float(true_returns(task, runs[kind]).mean())
-        random, expert = (float(np.mean(reference[f"{who}_{kind}"][:eval_starts])) for who in ("random", "expert"))
-        found.put(f"return_{kind}", value, "")
+        random, expert = (float(reference[f"{who}_{kind}"][:eval_starts].mean()) for who in ("random", "expert"))
+        found.put(f"return_{kind}", value)
         found.put(f"score_{kind}", normalized(value, random, expert), "the demonstrator is no better than random")
     if {"score_seen", "score_unseen"} <= found.metrics.keys():
         found.metrics["normalized_score"] = (found.metrics["score_seen"] + found.metrics["score_unseen"]) / 2
+    base = posed.problem.base.obs
+    scale = base.std((0, 1)) + 1e-8
+    ours = np.concatenate([occupancy(run) for run in runs.values()]) / scale
+    theirs = np.concatenate([reference[f"occupancy_{kind}"][:eval_starts] for kind in runs]) / scale
+    ours, theirs = (states.reshape(-1, states.shape[-1]) for states in (ours, theirs))
+    found.put("occupancy_mmd", mmd(ours, theirs), spread=Spread(n=len(ours)))
+    far = sliced_wasserstein(ours, theirs, seed_of("occupancy", task.name))
+    found.put("occupancy_wasserstein", far, spread=Spread(n=len(ours)))
     return runs
 
 
-def _returns(learned: Learned, data: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Learnt and true return of each episode, over the same steps: those that the reward's whole windows cover."""
-    length = learned.reward.length if isinstance(learned.reward, TrajectoryRewardPart) else 1
-    learnt = np.asarray(learned.returns(data.trajectories), np.float64)
-    if not np.isfinite(learnt).all():
-        raise NotFinite(f"learnt return is not finite on {(~np.isfinite(learnt)).sum()} of {len(learnt)} episodes")
-    return learnt, window_sums(data.rewards, length).sum(0)
-
-
-def _reward_quality(found: Score, task: Task, learned: Learned, posed: Posed) -> None:
-    constant = "the learnt or the true reward is constant there"
-    held_out = posed.held_out
-    learnt, true = _returns(learned, held_out)
-    found.artefacts |= {"true_returns": true, "learnt_returns": learnt}
-    r = pearson(learnt, true)
-    found.put("erc_pearson", r, constant)
-    found.put("erc_spearman", spearman(learnt, true), constant)
-    found.put("erc_distance", None if r is None else pearson_distance(r), constant)
-
-    n = min(MIXTURE, len(held_out))
-    # fresh episodes: a seed that no cell's demonstrations have
-    fresh = task.demos(n, seed_of("mixture", task.name, posed.base_seed))
-    expert_learnt, expert_true = _returns(learned, fresh)
-    both = pearson(np.concatenate([learnt[:n], expert_learnt]), np.concatenate([true[:n], expert_true]))
-    found.put("erc_pearson_mixture", both, constant)
-
-    if isinstance(learned.reward, RewardPart):
-        length = min(WINDOW, task.horizon)
-        steps = learned.step_rewards(*held_out.trajectories.transitions())
-        if not np.isfinite(steps).all():
-            raise NotFinite(f"learnt reward is not finite on {(~np.isfinite(steps)).sum()} of {len(steps)} transitions")
-        found.put("step_pearson", pearson(steps, held_out.rewards.ravel()), constant)
-        windows = window_sums(steps.reshape(held_out.rewards.shape), length).ravel()
-        sample = stream("sample", task.name, posed.base_seed).choice(len(steps), min(SAMPLE, len(steps)), replace=False)
-        found.artefacts |= {"true_steps": held_out.rewards.ravel()[sample], "learnt_steps": steps[sample]}
-    else:
-        assert learned.reward is not None
-        length = learned.reward.length
-        windows = learned.returns(held_out.trajectories.windows(length, length)).astype(np.float64)
-    found.put("window_pearson", pearson(windows, window_sums(held_out.rewards, length).ravel()), constant)
+def _pairs(task: Task, learned: Learned, posed: Posed) -> dict[str, NDArray[Any]]:
+    """Learnt and true returns of held-out episodes, and rewards of some of their steps, for figures."""
+    rng = stream("sample", task.name, posed.base_seed)
+    learnt, true = pieces(learned, posed.held_out, rng)
+    found = {"true_returns": true.sum(1), "learnt_returns": learnt.sum(1)}
+    if learned.reward_kind != "trajectory":
+        sample = rng.choice(learnt.size, min(SAMPLE, learnt.size), replace=False)
+        found |= {"true_steps": true.ravel()[sample], "learnt_steps": learnt.ravel()[sample]}
+    return found

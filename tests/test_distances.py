@@ -224,10 +224,10 @@ SAMPLED = {
         looked_up(a),
         looked_up(b),
         sample(n, seed, True),
-        simulate,
         DISCOUNT,
         np.random.default_rng(seed),
         features=one_hot,
+        simulate=simulate,
         draws=m,
     ),
 }
@@ -269,8 +269,9 @@ def test_sampled_distances_keep_the_invariances_on_every_sample(name: str) -> No
         if name == "epic":
             return epic_distance(b, other, Transitions(obs, acts, next_obs), canonical_samples=20, **ways)
         real = Transitions(obs, acts, deterministic(obs, acts, ways["rng"]))
-        more = {"features": one_hot} if name == "starc" else {}
-        return {"dard": dard_distance, "starc": starc_distance}[name](b, other, real, deterministic, **more, **ways)
+        if name == "dard":
+            return dard_distance(b, other, real, deterministic, **ways)
+        return starc_distance(b, other, real, features=one_hot, **ways)
 
     zero, shaped, opposite = (looked_up(r) for r in (0 * a, 3 * a + shaping(10), shaping(11) - 2 * a))
     assert run(looked_up(a), shaped) == pytest.approx((0, 0), abs=1e-6)
@@ -298,8 +299,8 @@ def test_starc_of_a_continuous_task_forgets_smooth_potentials() -> None:
         return reward(obs, acts, next_obs) + 0.95 * potential(next_obs) - potential(obs)
 
     steps = Transitions(obs, acts, move(obs, acts, rng))
-    found, _ = starc_distance(reward, shaped, steps, move, 0.95, rng, resamples=2)
-    assert found < 0.05 < starc_distance(reward, lambda o, a, n: -a[:, 1], steps, move, 0.95, rng, resamples=2)[0]
+    found, _ = starc_distance(reward, shaped, steps, 0.95, rng, resamples=2)
+    assert found < 0.05 < starc_distance(reward, lambda o, a, n: -a[:, 1], steps, 0.95, rng, resamples=2)[0]
 
 
 def test_chunks_change_nothing_but_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,189 @@
+"""How well a learnt reward agrees with the true one: correlations by coverage, and distances between rewards."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.metrics import Correlation, correlation, pearson_distance, window_sums
+from benchmark.pose import Posed
+from benchmark.sampled_distances import Estimate, Numbers, Transitions, dard_distance, epic_distance, starc_distance
+from envs.datasets import cached
+from envs.problem import Dataset, Floats, Task, Trajectories
+from envs.seeding import seed_of, stream
+from methods.base import Learned, RewardPart, TrajectoryRewardPart
+from results.schema import Spread
+
+WINDOW = 32  # steps per window for rewards that have no length of their own
+MIXTURE = 100  # episodes of each kind in the base + expert mixture, at most
+UNIFORM = 2048  # short episodes from uniform states
+PER_START = 16  # windows of base actions from each evaluation start
+PAIRS, SHAPED, LEVELLED = (1000, 1000), 1000, 30_000  # samples: EPIC's steps and pairs a step, DARD's and STARC's steps
+
+Array = NDArray[np.float64]
+
+
+class NotFinite(ArithmeticError):
+    """The learnt reward took a value that is no number."""
+
+
+class Finding(NamedTuple):
+    """One metric: its value, or why there is none, and how sure it is."""
+
+    name: str
+    value: float | None
+    undefined: str
+    spread: Spread | None
+
+
+def span(learned: Learned, task: Task) -> int:
+    """Steps of the windows on which a learnt reward is compared."""
+    return learned.reward.length if isinstance(learned.reward, TrajectoryRewardPart) else min(WINDOW, task.horizon)
+
+
+def pieces(learned: Learned, data: Dataset, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Learnt and true reward of every step, or sums of them over every window of a reward of windows.
+
+    They are asked for in random order: a reward that counts calls or rows cannot tell time by it.
+
+    Returns:
+        two of float64 ``[N, P]``, pieces in order of time; steps after the last whole window are left out.
+
+    Raises:
+        NotFinite: the learnt reward is not finite somewhere.
+    """
+    length = learned.reward.length if isinstance(learned.reward, TrajectoryRewardPart) else 1
+    cut = data.trajectories.windows(length, length)
+    order = rng.permutation(len(cut))
+    values = np.empty(len(cut))
+    values[order] = learned.returns(cut[order])
+    learnt = values.reshape(-1, len(data)).T
+    if not np.isfinite(learnt).all():
+        bad = (~np.isfinite(learnt)).any(1).sum()
+        raise NotFinite(f"learnt return is not finite on {bad} of {len(data)} episodes")
+    return learnt, window_sums(data.rewards, length).T
+
+
+def from_states(task: Task, states: NDArray[np.float64], acts: Floats) -> tuple[Trajectories, Floats]:
+    """Open-loop episodes and their true rewards: actions ``[n, T, A]`` from states ``[n, S]``."""
+    env = task.make_env(len(states))
+    obs, found = [env.reset_to(states)], [env.states]
+    for act in acts.swapaxes(0, 1):
+        obs.append(env.step(act))
+        found.append(env.states)
+    path = np.stack(found, 1)
+    rewards = task.reward(path[:, :-1], acts, path[:, 1:]).astype(np.float32)
+    return Trajectories(np.stack(obs, 1), acts), rewards
+
+
+def mixture(task: Task, posed: Posed) -> Dataset:
+    """Held-out base episodes, and as many of the expert from a seed that no cell's demonstrations have."""
+    n = min(MIXTURE, len(posed.held_out))
+    base, fresh = posed.held_out[:n], task.demos(n, seed_of("mixture", task.name, posed.base_seed))
+    both = [np.concatenate(pair) for pair in (
+        (base.trajectories.obs, fresh.trajectories.obs), (base.trajectories.acts, fresh.trajectories.acts)
+    )]  # fmt: skip
+    return Dataset(Trajectories(*both), np.concatenate([base.rewards, fresh.rewards]), "mixture")
+
+
+def uniform(task: Task, length: int, task_code: str) -> Dataset | None:
+    """Short episodes of uniform actions from uniform states; None for a task that names none."""
+    if task.uniform_states is None:
+        return None
+    rng, space, states = stream("uniform", task.name), task.make_env(1).action_space, task.uniform_states
+
+    def build() -> tuple[Trajectories, Floats]:
+        acts = rng.uniform(space.low, space.high, (UNIFORM, length, *space.shape)).astype(np.float32)
+        return from_states(task, states(UNIFORM, rng), acts)
+
+    return cached(f"{task.name}-uniform{UNIFORM}x{length}-{task_code}", build)
+
+
+def replayed(task: Task, held_out: Dataset, length: int, rng: np.random.Generator) -> Dataset:
+    """Windows of held-out base actions from every evaluation start, :data:`PER_START` of each, start by start."""
+    starts = np.concatenate([task.seen_starts, task.unseen_starts]).repeat(PER_START, 0)
+    cut = held_out.trajectories.windows(length, length).acts
+    return Dataset(*from_states(task, starts, cut[rng.integers(len(cut), size=len(starts))]), "replayed")
+
+
+def correlations(task: Task, learned: Learned, posed: Posed, task_code: str) -> Iterator[Finding]:
+    """Of returns, steps and windows, on each coverage.
+
+    Raises:
+        NotFinite: the learnt reward is not finite somewhere.
+    """
+    rng, length = stream("correlations", task.name, posed.base_seed), span(learned, task)
+    stepwise = isinstance(learned.reward, RewardPart)
+    coverages = {"": posed.held_out, "_mixture": mixture(task, posed), "_uniform": uniform(task, length, task_code)}
+    for suffix, data in coverages.items():
+        if data is None:
+            yield from _absent([f"erc_pearson{suffix}"], "the task names no uniform states")
+            continue
+        learnt, true = pieces(learned, data, rng)
+        returns = learnt.sum(1, keepdims=True), true.sum(1, keepdims=True)
+        found = correlation(*returns, rng)
+        yield _finding(f"erc_pearson{suffix}", found)
+        yield _finding(f"erc_spearman{suffix}", correlation(*returns, rng, ranks=True))
+        far, low, high = (None if r is None else pearson_distance(r) for r in (found.value, found.high, found.low))
+        yield _finding(f"erc_distance{suffix}", Correlation(far, low, high, found.n))
+        if stepwise:
+            steps = (learnt[:, :1], true[:, :1]) if suffix == "_uniform" else (learnt, true)
+            yield _finding(f"step_pearson{suffix}", correlation(*steps, rng))
+            yield _finding(f"step_spearman{suffix}", correlation(*steps, rng, ranks=True))
+        if not suffix:
+            ours, theirs = (window_sums(x, length).T if stepwise else x for x in (learnt, true))
+            yield _finding("window_pearson", correlation(ours, theirs, rng))
+    learnt, true = pieces(learned, replayed(task, posed.held_out, length, rng), rng)
+    ours, theirs = (x.sum(1).reshape(-1, PER_START) for x in (learnt, true))
+    yield _finding("window_pearson_within", correlation(ours, theirs, rng, within=True))
+    yield _finding("window_pearson_overall", correlation(ours, theirs, rng))
+    if not stepwise:
+        yield from _absent(["step_pearson", "step_spearman"], "a reward of windows has no value per step")
+
+
+def distances(task: Task, learned: Learned, posed: Posed) -> Iterator[Finding]:
+    """EPIC, DARD and STARC between the learnt reward and the true one of observations, on held-out base steps."""
+    names = ["epic_distance", "dard_distance", "starc_distance"]
+    if not isinstance(learned.reward, RewardPart):
+        yield from _absent(names, "defined for rewards of single transitions, not of windows")
+        return
+    rng = stream("distances", task.name, posed.base_seed)
+    steps = posed.held_out.trajectories.transitions()
+    rows = rng.permutation(len(steps[0]))
+    coverages = [
+        Transitions(*(x[chosen] for x in steps)) for chosen in (rows[: PAIRS[0]], rows[:SHAPED], slice(LEVELLED))
+    ]
+
+    @torch.no_grad()
+    def true(*columns: Numbers) -> Numbers:
+        values: Numbers = task.observed_reward(*(torch.tensor(x) for x in columns)).numpy()
+        return values
+
+    def simulate(obs: Numbers, acts: Numbers, rng: np.random.Generator) -> Numbers:
+        assert task.states_of is not None
+        env = task.make_env(len(obs))
+        env.reset_to(task.states_of(np.asarray(obs, np.float32)))
+        return env.step(acts)
+
+    both, discount = (learned.step_rewards, true), task.discount
+    yield _distance(names[0], coverages[0], epic_distance(*both, coverages[0], discount, rng, PAIRS[1]))
+    if task.states_of is None:
+        yield from _absent([names[1]], "the task's simulator cannot be set to an observation's state")
+    else:
+        yield _distance(names[1], coverages[1], dard_distance(*both, coverages[1], simulate, discount, rng))
+    yield _distance(names[2], coverages[2], starc_distance(*both, coverages[2], discount, rng))
+
+
+def _distance(name: str, coverage: Transitions, found: Estimate) -> Finding:
+    return Finding(name, found.distance, "", Spread(n=len(coverage.obs), error=found.error))
+
+
+def _finding(name: str, found: Correlation) -> Finding:
+    value, low, high, n = found
+    return Finding(name, value, "the learnt or the true reward is constant there", Spread(n=n, low=low, high=high))
+
+
+def _absent(names: list[str], reason: str) -> Iterator[Finding]:
+    return (Finding(name, None, reason, None) for name in names)
