@@ -34,7 +34,8 @@ def fit(problem: Problem, config: DiffusionBC, rng: np.random.Generator) -> Lear
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, c.updates)
     own = round(c.share * c.batch)
     curve: list[dict[str, float]] = []
-    for update in range(c.updates):
+    kept = {"net": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule, "curve": curve}
+    for update in problem.checkpoint.loop("imitation", c.updates, **kept):
         drawn = [sampler.draw(n) for sampler, n in ((demos, own), (base, c.batch - own)) if n]
         x0 = torch.cat([model.codec.encode(*windows) for windows in drawn])
         t = torch.as_tensor(rng.integers(model.steps, size=c.batch))

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from envs.metered import Meter
 
+EVERY = 30.0  # seconds between two writings at least; 0 writes after every count
 SHORT = 1.0  # seconds; a loop that took less is run again rather than written down
 
 
@@ -86,20 +87,14 @@ class Checkpoint:
         folder: where; None keeps nothing.
         rng: the run's generator.
         meter: counts the run's environment steps.
-        every: seconds between two writings at least, more where they take more than a twentieth of the time; 0 writes
-            after every count.
     """
 
     def __init__(
-        self,
-        folder: Path | None = None,
-        rng: np.random.Generator | None = None,
-        meter: Meter | None = None,
-        every: float = 30.0,
+        self, folder: Path | None = None, rng: np.random.Generator | None = None, meter: Meter | None = None
     ) -> None:
-        self._folder, self._rng, self._meter, self._every = folder, rng, meter, every
+        self._folder, self._rng, self._meter = folder, rng, meter
         self._began, self._cpu = time.monotonic(), time.process_time()
-        self._due = self._began + every
+        self._due = self._began + EVERY
         self.before = (0.0, 0.0)  # wall and CPU seconds that the runs before this one had spent on what was loaded
 
     def loop(self, name: str, total: int, **parts: Any) -> Iterator[int]:
@@ -143,7 +138,9 @@ class Checkpoint:
             with suppress(OSError):
                 temporary.unlink()
         now = time.monotonic()
-        self._due = now + max(self._every, 20 * (now - began)) if self._every else now
+        self._due = (
+            now + max(EVERY, 20 * (now - began)) if EVERY else now
+        )  # writing takes a twentieth of the time at most
 
     def _read(self, path: Path, parts: Mapping[str, Any]) -> int:
         """Puts the parts where they were; returns the counts done, 0 where nothing (readable) stands."""

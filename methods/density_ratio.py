@@ -86,7 +86,8 @@ def fit_ratio(problem: Problem, config: Ratio, rng: np.random.Generator) -> tupl
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, config.updates)
     labels = torch.cat([torch.ones(config.batch), torch.zeros(config.batch)])
     curve: list[dict[str, float]] = []
-    for update in range(config.updates):
+    kept = {"net": reward, "optimiser": optimiser, "schedule": schedule, "curve": curve}
+    for update in problem.checkpoint.loop("ratio", config.updates, **kept):
         x = torch.cat([data[torch.as_tensor(rng.integers(len(data), size=config.batch))] for data in (expert, base)])
         noise = rng.uniform(size=(len(x), 1)) * (rng.random((len(x), 1)) >= config.clean)
         share = torch.as_tensor(noise.astype(np.float32))

@@ -60,7 +60,7 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
     demos = WindowSampler(problem.demos, codec.length, rng)
     through, compared = config.through or diffuser.steps, config.compared or codec.tokens
     curve: list[dict[str, float]] = []
-    for update in range(config.updates):
+    for update in problem.checkpoint.loop("reward", config.updates, net=reward, optimiser=optimiser, curve=curve):
         target = codec.encode(*demos.draw(config.batch))
         sample = diffuser.reverse(
             target[:, 0, : codec.obs],

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from filelock import FileLock
 from safetensors import SafetensorError
 
+from envs.checkpoint import Checkpoint
 from envs.datasets import cache_dir
 from envs.problem import Problem
 from envs.seeding import stream
@@ -79,11 +81,13 @@ def base_model(problem: Problem, config: BaseModel) -> Diffuser:
         try:
             return _frozen(Part.load(path))
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError):  # absent or damaged
-            model = train(problem, config)
+            state = path.with_name(f"{name}.state")
+            model = train(problem, config, state)
             temporary = path.with_name(f"{name}-{os.getpid()}-tmp")
             model.save(temporary)
             for suffix in (".safetensors", ".json"):  # the description last: without it nothing is found
                 os.replace(temporary.with_suffix(suffix), path.with_suffix(suffix))
+            shutil.rmtree(state, ignore_errors=True)
             return _frozen(model)
 
 
@@ -105,8 +109,14 @@ def ship(problem: Problem, config: BaseModel) -> Path:
     return path.with_suffix(".safetensors")
 
 
-def train(problem: Problem, config: BaseModel) -> Diffuser:
-    """Fits the diffuser to random windows of the base data; weights are averaged over updates (EMA)."""
+def train(problem: Problem, config: BaseModel, state: Path | None = None) -> Diffuser:
+    """Fits the diffuser to random windows of the base data; weights are averaged over updates (EMA).
+
+    Args:
+        problem: its base trajectories and their id.
+        config: settings.
+        state: folder that keeps the training, so that it can go on after a kill; None keeps nothing.
+    """
     rng = stream("base-model", problem.base_id, config.seed)
     torch.manual_seed(int(rng.integers(2**31)))
     o, a = problem.base.obs.shape[-1], problem.base.acts.shape[-1]
@@ -126,7 +136,8 @@ def train(problem: Problem, config: BaseModel) -> Diffuser:
     decay = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda k: 0.5 * (1 + math.cos(math.pi * k / config.updates)) if k > 200 else (k + 1) / 200
     )
-    for update in range(config.updates):
+    kept = {"net": model, "averaged": averaged, "optimiser": optimiser, "decay": decay}
+    for update in Checkpoint(state, rng).loop("base", config.updates, **kept):
         x0 = model.codec.encode(*sampler.draw(config.batch))
         t = torch.as_tensor(rng.integers(config.steps, size=config.batch))
         loss = model.loss(x0, t, torch.as_tensor(rng.standard_normal(x0.shape, np.float32)))

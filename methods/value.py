@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from envs.checkpoint import Checkpoint
 from envs.problem import Trajectories
 from methods.base import Config, Part, RewardPart
 from methods.policies import mlp
@@ -50,7 +51,13 @@ def discounted(rewards: Tensor, discount: float) -> Tensor:
     return rewards @ (discount ** torch.arange(rewards.shape[1], dtype=rewards.dtype, device=rewards.device))
 
 
-def fit_value(base: Trajectories, reward: RewardPart, config: Expectile, rng: np.random.Generator) -> Value:
+def fit_value(
+    base: Trajectories,
+    reward: RewardPart,
+    config: Expectile,
+    rng: np.random.Generator,
+    checkpoint: Checkpoint | None = None,
+) -> Value:
     """n-step expectile regression on base data relabelled with the reward (Kostrikov et al. 2022, eq. 5, for V alone).
 
     Args:
@@ -58,6 +65,7 @@ def fit_value(base: Trajectories, reward: RewardPart, config: Expectile, rng: np
         reward: the reward to value.
         config: settings.
         rng: decides initial weights and batches.
+        checkpoint: keeps the run, so that it can go on after a kill; None keeps nothing.
     """
     torch.manual_seed(int(rng.integers(2**31)))
     obs, acts, next_obs = (torch.tensor(x) for x in base.transitions())
@@ -74,7 +82,8 @@ def fit_value(base: Trajectories, reward: RewardPart, config: Expectile, rng: np
     target = copy.deepcopy(value)
     optimiser = torch.optim.Adam(value.net.parameters(), config.learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, config.updates)
-    for _ in range(config.updates):
+    kept = {"net": value, "target": target, "optimiser": optimiser, "schedule": schedule}
+    for _ in (checkpoint or Checkpoint()).loop("value", config.updates, **kept):
         seen, gained = sampler.draw(config.batch)
         with torch.no_grad():
             ahead = discounted(gained[..., 0], config.discount) + config.discount**config.steps * target(seen[:, -1])

@@ -75,7 +75,8 @@ def fine_tuned(
     model, averaged = copy.deepcopy(diffuser).requires_grad_(True), copy.deepcopy(diffuser)
     optimiser = torch.optim.Adam(model.parameters(), c.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, c.updates)
-    for update in range(c.updates):
+    kept = {"net": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
+    for update in problem.checkpoint.loop("tuning", c.updates, **kept):
         x0 = windows[torch.as_tensor(rng.choice(c.pool, c.batch, p=chance))]
         t = torch.as_tensor(rng.integers(model.steps, size=c.batch))
         loss = model.loss(x0, t, torch.as_tensor(rng.standard_normal(x0.shape, np.float32)))
@@ -91,7 +92,7 @@ def fine_tuned(
 def act_on(problem: Problem, reward: RewardPart, config: ValueIRL, rng: np.random.Generator) -> Planner:
     """The policy that a step reward leads to: value, fine-tuned diffuser, best of several plans."""
     diffuser = base_model(problem, config.base)
-    value = fit_value(problem.base, reward, config.value, rng)
+    value = fit_value(problem.base, reward, config.value, rng, problem.checkpoint)
     problem.progress(0.4, {})
     tuned = fine_tuned(problem, diffuser, reward, value, config, rng)
     return Planner.of(config.planning, tuned, reward, value, config.value.discount)

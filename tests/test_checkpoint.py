@@ -14,7 +14,14 @@ from benchmark.registry import discover
 from envs.checkpoint import Checkpoint
 from envs.metered import Meter
 from envs.problem import Task
+from methods import pretraining
 from methods.base import Method
+
+
+@pytest.fixture(autouse=True)
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """State is written after every count."""
+    monkeypatch.setattr("envs.checkpoint.EVERY", 0.0)
 
 
 class Killed(BaseException):
@@ -53,7 +60,7 @@ def work(checkpoint: Checkpoint, rng: np.random.Generator, meter: Meter, kill: i
 def test_what_a_killed_run_ends_with_is_what_it_would_have_ended_with(tmp_path: Path, kill: int) -> None:
     def run(folder: Path | None, kill: int | None) -> list[float]:
         rng, meter = np.random.default_rng(0), Meter(1000)
-        return work(Checkpoint(folder, rng, meter, every=0), rng, meter, kill)
+        return work(Checkpoint(folder, rng, meter), rng, meter, kill)
 
     undisturbed = run(None, None)
     with pytest.raises(Killed):
@@ -70,15 +77,18 @@ def test_a_damaged_state_is_not_used(tmp_path: Path, content: bytes) -> None:
 
 def test_a_state_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
-    assert list(Checkpoint(tmp_path / "state", every=0).loop("loop", 3, curve=[])) == [0, 1, 2]
+    assert list(Checkpoint(tmp_path / "state").loop("loop", 3, curve=[])) == [0, 1, 2]
 
 
 def test_what_is_neither_array_nor_plain_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="no Generator"):
-        list(Checkpoint(tmp_path, every=0).loop("loop", 1, now={"x": np.random.default_rng(0)}))
+        list(Checkpoint(tmp_path).loop("loop", 1, now={"x": np.random.default_rng(0)}))
 
 
-def test_time_spent_before_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_is_written_now_and_then_and_knows_the_time_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("envs.checkpoint.EVERY", 30.0)
     clock: Iterator[int] = iter(range(0, 10_000, 40))
     monkeypatch.setattr("envs.checkpoint.time.monotonic", lambda: float(next(clock)))
     loop = Checkpoint(tmp_path).loop("loop", 9, curve=[])
@@ -97,7 +107,6 @@ def test_the_count_of_steps_cannot_fall() -> None:
 def posed(folder: Path | None, method: Method, task: Task, progress: Progress) -> tuple[Posed, np.random.Generator]:
     rng = np.random.default_rng(7)
     given = pose(task, 0, 1, 3000, 0, method.control, progress, folder, rng)
-    given.problem.checkpoint._every = given.problem.checkpoint._due = 0  # after every count
     return given, rng
 
 
@@ -121,21 +130,39 @@ def learnt(method: Method, task: Task, folder: Path | None, kill: int | None = N
 
 
 FOUND = discover()
-YET = {
-    "maxent-tabular",
-    "diffusion-bc",
-    "diffusion-irl-value",
-    *(f"diffusion-irl-{s}" for s in ("mse", "mmd-gaussian", "mmd-matern")),
-}
-LONG = [name for name, (method, _) in sorted(FOUND.methods.items()) if not method.control and name not in YET]
+LONG = [name for name, (method, _) in sorted(FOUND.methods.items()) if not method.control and name != "maxent-tabular"]
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_every_method_goes_on_where_it_was_killed(name: str, tmp_path: Path) -> None:
+def test_every_method_goes_on_where_it_was_killed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method, task = FOUND.method(name)[0], FOUND.task("maze2d-umaze")[0]
     undisturbed = learnt(method, task, None)
     with pytest.raises(Killed):
         learnt(method, task, tmp_path / "state", kill=2)
+    monkeypatch.setattr("envs.checkpoint.EVERY", 30.0)
     states = sorted(path.name for path in (tmp_path / "state").iterdir())
     assert states, "nothing was kept"
     assert learnt(method, task, tmp_path / "state") == undisturbed
+
+
+def test_a_base_model_goes_on_where_its_training_was_killed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = FOUND.task("maze2d-umaze")[0]
+    config = pretraining.TOY.model_copy(update={"updates": 501})  # it tells how far it is at 0 and at 500
+
+    def trained(kill: bool = False) -> dict[str, bytes]:
+        def progress(fraction: float, values: dict[str, float]) -> None:
+            if kill and values["base updates"] == 500:
+                raise Killed
+
+        given = pose(task, 0, 1, 0, 0, False, progress).problem
+        for path in cache.glob(f"{pretraining.key(given, config)}.*s*"):  # not its lock
+            path.is_file() and path.unlink()
+        weights = pretraining.base_model(given, config).state_dict()
+        return {name: x.numpy().tobytes() for name, x in weights.items()}
+
+    with pytest.raises(Killed):
+        trained(kill=True)
+    assert list(cache.glob("*.state/base.safetensors"))
+    resumed = trained()
+    assert not list(cache.glob("*.state"))
+    assert resumed == trained()
