@@ -17,6 +17,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch.optim.swa_utils import AveragedModel
 
 from envs.problem import Floats, Problem, Trajectories
 from envs.vecenv import MeteredVecEnv
@@ -217,6 +218,8 @@ class AdversarialConfig(Config):
             generator steps in a batch.
         disc_updates: discriminator updates per round.
         memory: rounds whose generator steps the discriminator is trained on.
+        average: share of the rounds, the last, over which the returned policy's weights are the mean: the game circles
+            round its equilibrium. 0 returns the last policy.
     """
 
     envs: int = 64
@@ -236,6 +239,7 @@ class AdversarialConfig(Config):
     disc_batch: int = 512
     disc_updates: int = 4
     memory: int = 5
+    average: float = 0.2
 
 
 SEARCH: dict[str, list[Any]] = {
@@ -309,7 +313,8 @@ def train(
         custom_logger=Silent(),
     )
     curve: list[dict[str, float]] = []
-    kept = {"trainer": Between(trainer), "env": env, "demos": demos, "curve": curve}
+    averaged = AveragedModel(learner.policy)
+    kept = {"trainer": Between(trainer), "env": env, "demos": demos, "curve": curve, "averaged": averaged}
     for count in problem.checkpoint.loop("adversarial", rounds, **kept):  # as AdversarialTrainer.train
         done = count + 1
         trainer.train_gen()
@@ -325,6 +330,9 @@ def train(
                 "policy_std": float(learner.policy.log_std.detach().exp().mean()),
             }
         )
+        if done == rounds or done > (1 - config.average) * rounds:
+            averaged.update_parameters(learner.policy)
         problem.progress(done / rounds, curve[-1])
     updates = learner.policy.optimizer.state_dict()["state"][0]["step"]
-    return exported(learner.policy), curve, int(updates) + rounds * config.disc_updates
+    assert isinstance(averaged.module, ActorCriticPolicy)
+    return exported(averaged.module), curve, int(updates) + rounds * config.disc_updates

@@ -33,6 +33,7 @@ class SACConfig(Config):
     target_rate: float = 0.01  # of the critics' moving average
     actor_every: int = 2  # critic updates per actor update
     entropy_weight: float | None = None  # None: adapted until the entropy is minus half the number of actions
+    average: float = 0.0  # rate of the moving average of actors that is the policy; 0: the last actor
     half: bool = True  # bfloat16 in the critics' largest product
 
 
@@ -123,6 +124,7 @@ class SAC:
         self._actor = self._initial(self._actor_shapes)
         self._critic = self._initial(self._critic_shapes)
         self._target = self._critic.detach().clone()
+        self._averaged = self._actor.detach().clone()
         self._log_alpha = torch.tensor([np.log(config.entropy_weight or 0.2)], dtype=torch.float32, requires_grad=True)
         self._optimisers = [
             torch.optim.Adam([x], lr=config.lr, fused=True) for x in (self._actor, self._critic, self._log_alpha)
@@ -191,6 +193,9 @@ class SAC:
             new_acts, log_density = self._sample(self._actor, obs)
             value = self.values(self._critic.detach(), obs, new_acts).mean(0)
             self._descend(0, (self.alpha * log_density - value).mean())
+            # early on a plain mean, so that initial weights do not linger
+            rate = max(c.average, 1 / (1 + self.updates // c.actor_every)) if c.average else 1.0
+            self._averaged.lerp_(self._actor.detach(), rate)
             if c.entropy_weight is None:
                 surplus = -log_density.detach().mean() + len(self.low) / 2
                 self._descend(2, self._log_alpha.sum() * surplus)
@@ -237,6 +242,7 @@ class SAC:
         """Weights, moments and random state, as tensors: all that :meth:`load` needs to go on bit by bit."""
         found = {
             "actor": self._actor.detach(),
+            "averaged": self._averaged,
             "critic": self._critic.detach(),
             "target": self._target,
             "log_alpha": self._log_alpha.detach(),
@@ -251,7 +257,8 @@ class SAC:
     @torch.no_grad()
     def load(self, state: dict[str, torch.Tensor]) -> None:
         """Takes up what :meth:`state` gave."""
-        own = {"actor": self._actor, "critic": self._critic, "target": self._target, "log_alpha": self._log_alpha}
+        own = {"actor": self._actor, "averaged": self._averaged, "critic": self._critic, "target": self._target}
+        own["log_alpha"] = self._log_alpha
         for name, tensor in own.items():
             tensor.copy_(state[name])
         self.updates = int(state["updates"])
@@ -272,10 +279,10 @@ class SAC:
             optimiser.param_groups[0]["lr"] = lr
 
     def policy(self) -> MLPPolicy:
-        """The actor's mean as a policy of its own."""
+        """The (averaged) actor's mean as a policy of its own."""
         acts = len(self.low)
         part = MLPPolicy(len(self.mean), self.low.tolist(), self.high.tolist(), self.config.hidden)
-        weights = _unpack(self._actor.detach(), self._actor_shapes)
+        weights = _unpack(self._averaged, self._actor_shapes)
         weights[4], weights[5] = weights[4][:, :acts], weights[5][:, :acts]
         linear = [layer for layer in part.net if isinstance(layer, torch.nn.Linear)]
         with torch.no_grad():

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from baselines._adversary import discriminator_loss
-from baselines._online import SEARCH, OffPolicyConfig, moments, on_tensors, train, transitions
+from baselines._online import BY_HAND, SEARCH, OffPolicyConfig, moments, on_tensors, train, transitions
 from baselines._sac import SAC, Replay
 from envs.problem import Problem
 from methods.base import Learned, Method, RewardPart
@@ -133,7 +133,7 @@ METHOD = Method(
     source="Ni et al. 2020, f-IRL: Inverse RL via State Marginal Matching, arXiv 2011.04709",
     fit=fit,
     config=FIRLConfig,
-    tuned=tuned("f-irl", {"halfcheetah": {"envs": 4}}),
+    tuned=tuned("f-irl", BY_HAND),
     search=SEARCH,
     smoke={"envs": 4, "warm_up": 1_000, "batch": 32, "policy_hidden": (32, 32), "disc_updates": 2, "reward_updates": 2},
 )

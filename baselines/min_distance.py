@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from baselines._online import SEARCH, OffPolicyConfig, moments, optimise
+from baselines._online import BY_HAND, SEARCH, OffPolicyConfig, moments, optimise
 from envs.problem import Problem
 from methods.base import Learned, Method, RewardPart
 from methods.tuned import tuned
@@ -56,7 +56,7 @@ METHOD = Method(
     source="heuristic; the distance of Dadashi et al. 2021, arXiv 2006.04678, without its coupling",
     fit=fit,
     config=MinDistanceConfig,
-    tuned=tuned("min-distance"),
+    tuned=tuned("min-distance", BY_HAND),
     search=SEARCH,
     smoke={"warm_up": 1_000, "batch": 32, "policy_hidden": (32, 32)},
 )

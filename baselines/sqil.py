@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from baselines._online import SEARCH, THE_EXTRA, OffPolicyConfig, WithDemonstrations, moments, train
+from baselines._online import BY_HAND, SEARCH, THE_EXTRA, OffPolicyConfig, WithDemonstrations, moments, train
 from baselines._sac import SAC
 from envs.problem import Problem
 from methods.base import Learned, Method
@@ -25,7 +25,7 @@ METHOD = Method(
     source="Reddy et al. 2020, SQIL: Imitation Learning via RL with Sparse Rewards, arXiv 1905.11108",
     fit=fit,
     config=OffPolicyConfig,
-    tuned=tuned("sqil"),
+    tuned=tuned("sqil", BY_HAND),
     search=SEARCH,
     smoke={"warm_up": 1_000, "batch": 32, "policy_hidden": (32, 32)},
     recovers_reward=False,  # 1 on demonstrations tells nothing of any other step

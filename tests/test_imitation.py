@@ -209,3 +209,20 @@ def test_bc_learns_the_demonstrators_actions() -> None:
     error = np.square(learned.policy(obs, np.random.default_rng(0)) - acts).mean()
     assert error < 0.2 * acts.var()
     assert learned.reward is None and learned.gradient_steps == 300 and posed.meter.used == 0
+
+
+def test_the_returned_policy_is_the_mean_of_the_last_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    update = torch.optim.swa_utils.AveragedModel.update_parameters
+
+    def spy(self, policy):  # type: ignore[no-untyped-def]
+        seen.append(policy.action_net.weight.detach().clone())
+        update(self, policy)
+
+    monkeypatch.setattr(torch.optim.swa_utils.AveragedModel, "update_parameters", spy)
+    rounds = BUDGET // 64
+    for share, count in ((0.0, 1), (0.2, round(0.2 * rounds)), (1.0, rounds)):
+        seen.clear()
+        learned, _ = fitted(gail.METHOD, envs=4, steps=16, average=share)
+        assert len(seen) == count
+        torch.testing.assert_close(learned.policy.net[-1].weight, torch.stack(seen).mean(0))

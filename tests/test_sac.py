@@ -121,3 +121,18 @@ def test_replay_overwrites_the_oldest_and_finds_the_latest():
     assert set(obs[:, 0].tolist()) == set(range(6, 16))
     assert torch.equal(obs, acts) and torch.equal(obs + 1, next_obs) and torch.equal(extra, obs[:, 0])
     assert set(replay.sample(200, generator, latest=3)[0][:, 0].tolist()) == {13, 14, 15}
+
+
+def test_the_policy_is_the_mean_of_the_actors_so_far_then_a_moving_one():
+    sac, replay, rng = made_up(average=0.4)
+    actors = []
+    for _ in range(5):
+        sac.update(replay, bandit)
+        actors.append(sac.state()["actor"])
+    first, second, third = actors[0], actors[2], actors[4]  # the actor moves with every second update
+    expected = 0.6 * (first + second) / 2 + 0.4 * third
+    torch.testing.assert_close(sac.state()["averaged"], expected)
+    last, _, _ = made_up()
+    last.load({**sac.state(), "averaged": expected})
+    obs = rng.standard_normal((5, 3)).astype(np.float32)
+    np.testing.assert_allclose(sac.policy()(obs, rng), last.policy()(obs, rng), rtol=1e-5)
