@@ -360,6 +360,11 @@ def test_a_broken_module_is_unavailable_and_stops_nothing_else(plugins: Path) ->
         found.method("zz-broken")
 
 
+def forget() -> None:
+    for cached in (provenance.code_hash, provenance.imports, provenance._source, provenance._digest):
+        cached.cache_clear()
+
+
 def test_the_code_hash_follows_what_a_method_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     package = tmp_path / "plug"
@@ -370,8 +375,7 @@ def test_the_code_hash_follows_what_a_method_imports(tmp_path: Path, monkeypatch
     (package / "other.py").write_text("x = 1")
 
     def digest() -> str:
-        for cached in (provenance.code_hash, provenance.imports, provenance._source):
-            cached.cache_clear()
+        forget()
         return provenance.code_hash("plug.method")
 
     assert {"plug.method", "plug.helper"} <= provenance.sources(["plug.method"]).keys()
@@ -380,6 +384,40 @@ def test_the_code_hash_follows_what_a_method_imports(tmp_path: Path, monkeypatch
     assert digest() == before
     (package / "helper.py").write_text("x = 2")
     assert digest() != before
+
+
+def test_words_about_code_change_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def digest(source: str) -> str:
+        (tmp_path / "plug_words.py").write_text(source)
+        forget()
+        return provenance.code_hash("plug_words")
+
+    plain = digest("def f(x):\n    return x + 1\n")
+    assert digest('"""Says."""\n\ndef f(x):\n    """Adds."""\n    return (x\n        + 1)  # one\n') == plain
+    assert digest("def f(x):\n    return x + 2\n") != plain
+    assert digest("def f(x):\n    'a'\n") != digest("def f(x):\n    return 'a'\n")
+
+
+def test_an_edit_reruns_only_the_cells_whose_method_imports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, original = registry.discover(), provenance._source
+    name, suite = load_suite("smoke")
+
+    def ids() -> dict[str, str]:
+        provenance.code_hash.cache_clear()
+        return {cell.method: cell.id for cell in cells(name, suite, found, tasks=["maze2d-umaze"])}
+
+    before, edited = ids(), tmp_path / "similarity.py"
+    edited.write_text((ROOT / "methods" / "similarity.py").read_text() + "\nEDITED = True\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "_source", lambda m: edited if m == "methods.similarity" else original(m))
+        after = ids()
+    forget()
+    changed = {method for method in before if before[method] != after[method]}
+    thesis = {method for method, (_, module) in found.methods.items() if module == "methods.diffusion_irl"}
+    assert thesis and thesis <= changed
+    assert not changed & {"gail", "airl", "maxent", "dac", "bc", "sqil", "expert", "random", "unguided-diffuser"}
 
 
 def test_the_code_hash_covers_harness_and_data_but_not_other_methods() -> None:
