@@ -60,6 +60,7 @@ class Suite(BaseModel):
         memory_mib: memory above which a cell is ended; None for no limit.
         smoke: whether methods run with their smoke settings.
         settings: method to task to settings that differ from the method's own; ``planning.scale`` reaches inside one.
+        reoptimise: environment steps of fresh agents on each learnt reward, by task; none where it says nothing.
         sweep: method to setting to values to run through, every combination of them.
 
     A file may also ``include`` another suite, by name or by path beside it: its own keys are laid over that one's.
@@ -78,6 +79,7 @@ class Suite(BaseModel):
     memory_mib: Count | None = None
     smoke: bool = False
     settings: dict[str, dict[str, dict[str, Any]]] = {}
+    reoptimise: dict[str, Count] = {}
     sweep: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = {}
 
     def demonstrations(self, task: Task) -> list[int]:
@@ -202,7 +204,12 @@ def _variants(
 
 
 def _check_names(suite: Suite, registry: Registry) -> None:
-    for key in {*suite.step_budget, *suite.demos, *(t for own in suite.settings.values() for t in own)} - {ALL}:
+    for key in {
+        *suite.step_budget,
+        *suite.demos,
+        *suite.reoptimise,
+        *(t for own in suite.settings.values() for t in own),
+    } - {ALL}:
         registry.task(key)
     if not registry.unavailable:  # a method of a module that cannot be imported is not unknown
         for name in {*suite.settings, *suite.sweep}:
@@ -254,6 +261,11 @@ def cells(
                 "config": settings_of(method, task, suite, {**swept, **given}),
                 "code": code_hash(method_module, task_module, *HARNESS),
             }
+            if steps := suite.reoptimise.get(task.name, suite.reoptimise.get(ALL, 0)):
+                identity |= {
+                    "reoptimise": steps,
+                    "code": code_hash(method_module, task_module, "benchmark.reoptimise", *HARNESS),
+                }
             yield Cell(
                 id=cell_id(**identity),
                 method_module=method_module,

@@ -73,11 +73,11 @@ _TABLE = """
   env_steps | Environment steps | | counted by the environment
   gradient_steps | Gradient steps | | counted by the method
 -1 | 0 inf | 1 | s | cost
-  cpu_seconds | CPU seconds | | of the whole run
-  wall_seconds | Wall seconds | | of the whole run
+  cpu_seconds | CPU seconds | | of the method alone; of a run that failed, of all it did
+  wall_seconds | Wall seconds | | of the whole run, scoring included
   seconds_to_90 | CPU seconds to 90 % of the final score | s to 90 % | first policy shown on the way that scores as much
 -1 | 0 inf | 0 | MiB | cost
-  peak_memory_mib | Peak memory (MiB) | | resident set of the worker
+  peak_memory_mib | Peak memory (MiB) | | resident set while the method ran
 """
 
 
@@ -102,8 +102,8 @@ class Record(BaseModel):
 
     ``id`` is the hash of what decides the result: method, task, seed, demonstrations, budget, configuration, code, and
     how it was posed and scored: ``base_seed`` made the base data, ``eval_starts`` limits the evaluation starts of each
-    kind (None: all). ``variant`` is what its suite runs through, as in ``demos=3``. ``notes`` say what a metric could
-    not be computed from, ``spread`` how sure a metric is.
+    kind (None: all), ``reoptimise`` gives agents on the learnt reward as many steps. ``variant`` is what its suite runs
+    through, as in ``demos=3``. ``notes`` say what a metric could not be computed from, ``spread`` how sure a metric is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -118,6 +118,7 @@ class Record(BaseModel):
     step_budget: int
     base_seed: int = 0
     eval_starts: int | None = None
+    reoptimise: int = 0
     config: dict[str, Any]
     code: str
     control: bool
@@ -135,6 +136,7 @@ class Record(BaseModel):
     tuning_trials: int = 0
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    score_seconds: float = 0.0
     peak_memory_mib: float = 0.0
     provenance: dict[str, Any] = Field(default_factory=dict)
 
