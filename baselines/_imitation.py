@@ -333,6 +333,7 @@ def train(
         if done == rounds or done > (1 - config.average) * rounds:
             averaged.update_parameters(learner.policy)
         problem.progress(done / rounds, curve[-1])
+        problem.checkpoint.show(done / rounds, lambda: exported(learner.policy))
     updates = learner.policy.optimizer.state_dict()["state"][0]["step"]
     assert isinstance(averaged.module, ActorCriticPolicy)
     return exported(averaged.module), curve, int(updates) + rounds * config.disc_updates

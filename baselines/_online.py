@@ -135,7 +135,8 @@ def train(
     marks = {round(k * total / ROWS / env.n) * env.n for k in range(1, ROWS + 1)}
     now: dict[str, Any] = {"obs": np.zeros((env.n, width), np.float32), "over": True, "told": {}}
     kept = {"now": now, "sac": sac, "env": env, "replay": replay, "curve": curve, "rng": rng, **(parts or {})}
-    for count in (checkpoint or Checkpoint()).loop("online", total // env.n, **kept):
+    checkpoint = checkpoint or Checkpoint()
+    for count in checkpoint.loop("online", total // env.n, **kept):
         taken = (count + 1) * env.n
         obs = env.reset() if now["over"] else now["obs"]
         warm = taken > config.warm_up
@@ -150,6 +151,7 @@ def train(
         if taken in marks and sac.updates:
             curve.append({"env_steps": taken, "gradient_steps": sac.updates, **now["told"]})
             progress(taken / total, curve[-1])
+            checkpoint.show(taken / total, sac.policy)
     return curve
 
 

@@ -66,6 +66,7 @@ def fit(problem: Problem, config: BCConfig, rng: np.random.Generator) -> Learned
                 loss = -policy.get_distribution(obs).log_prob(acts).mean().item()
             curve.append({"gradient_steps": done, "negative_log_likelihood": loss})
             problem.progress(done / config.updates, curve[-1])
+            problem.checkpoint.show(done / config.updates, lambda: exported(policy))
     return Learned(exported(policy), None, "none", curve, config.updates)
 
 

@@ -18,6 +18,7 @@ from methods.base import Learned
 from results.schema import Spread
 
 SAMPLE = 2000  # transitions kept for figures
+FEW = 4  # starts of each kind from which policies on the way are scored
 
 
 @dataclass
@@ -56,6 +57,7 @@ def score(task: Task, learned: Learned, posed: Posed, seed: int, eval_starts: in
     """
     found = Score()
     runs = _behaviour(found, task, learned, posed, seed, eval_starts, task_code)
+    _speed(found, task, posed, runs, references(task, task_code))
     if learned.reward is not None:
         for finding in (*correlations(task, learned, posed, task_code), *distances(task, learned, posed)):
             found.put(*finding)
@@ -87,6 +89,36 @@ def _behaviour(
     far = sliced_wasserstein(ours, theirs, seed_of("occupancy", task.name))
     found.put("occupancy_wasserstein", far, spread=Spread(n=len(ours)))
     return runs
+
+
+def _speed(
+    found: Score, task: Task, posed: Posed, runs: dict[str, Rollout], reference: dict[str, NDArray[Any]]
+) -> None:
+    """CPU seconds to 90 % of the final score, from :data:`FEW` starts; nothing if no policy was shown on the way."""
+    checkpoint, few = posed.problem.checkpoint, {kind: run.states[:FEW, 0] for kind, run in runs.items()}
+    if not checkpoint.shown:
+        return
+    if checkpoint.before[1]:
+        found.put("seconds_to_90", None, "the run was interrupted")
+        return
+
+    def score_of(returns: dict[str, NDArray[np.float64]]) -> float:
+        scores = []
+        for kind, values in returns.items():
+            random, expert = (reference[f"{who}_{kind}"][: len(values)].mean() for who in ("random", "expert"))
+            scores.append(normalized(values.mean(), random, expert) or 0.0)
+        return float(np.mean(scores))
+
+    last = score_of({kind: true_returns(task, run)[:FEW] for kind, run in runs.items()})
+    sizes = [len(starts) for starts in few.values()]
+    for seconds, policy in checkpoint.shown if last > 0 else []:
+        starts = np.concatenate([*few.values()])
+        run = rollout(task.make_env(len(starts)), policy, starts, stream("speed", task.name))
+        parts = np.split(true_returns(task, run), np.cumsum(sizes)[:-1])
+        if score_of(dict(zip(few, parts, strict=True))) >= 0.9 * last:
+            found.put("seconds_to_90", seconds)
+            return
+    found.put("seconds_to_90", None, "no policy on the way has 0.9 of the final score, or that is not above random")
 
 
 def _pairs(task: Task, learned: Learned, posed: Posed) -> dict[str, NDArray[Any]]:

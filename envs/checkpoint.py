@@ -1,10 +1,11 @@
 """Long loops that go on where they were, so that what a killed run has done is not done again."""
 
+import copy
 import json
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,21 @@ class Checkpoint:
         self._folder, self._rng, self._meter = folder, rng, meter
         self._began, self._cpu = time.monotonic(), time.process_time()
         self._due = self._began + EVERY
+        self._show_from, self.shown = 0.0, list[tuple[float, Any]]()  # CPU seconds and policies
         self.before = (0.0, 0.0)  # wall and CPU seconds that the runs before this one had spent on what was loaded
+
+    def show(self, fraction: float, policy: Callable[[], Any]) -> None:
+        """Shows the policy of the moment, to measure how soon it was good; about one in an eighth of the run is kept.
+
+        Args:
+            fraction: of the run that is done, in [0, 1].
+            policy: gives the policy, which may change afterwards.
+        """
+        if fraction >= self._show_from:
+            self._show_from = fraction + 1 / 8
+            seconds = time.process_time() - self._cpu
+            with torch.random.fork_rng(devices=[]):  # whether it is shown changes nothing
+                self.shown.append((seconds, copy.deepcopy(policy())))
 
     def loop(self, name: str, total: int, **parts: Any) -> Iterator[int]:
         """Counts from 0 to ``total - 1``, or from where a killed run left off, the parts then being as they were.

@@ -310,3 +310,29 @@ def test_held_out_episodes_are_not_shown() -> None:
     shown = {episode.tobytes() for episode in posed().problem.base.obs}
     kept = {episode.tobytes() for episode in posed().held_out.trajectories.obs}
     assert not shown & kept and len(shown) + len(kept) == len(task().base(0))
+
+
+def test_speed_is_the_time_of_the_first_policy_as_good_as_nine_tenths() -> None:
+    class Way(PolicyPart):
+        """The expert, or nothing."""
+
+        def __init__(self, good: bool) -> None:
+            super().__init__(good=good)
+            self.policy = task().expert() if good else Still()
+
+        def begin(self, n: int) -> None:
+            self.policy.begin(n)
+
+        def forward(self, obs, rng):  # type: ignore[no-untyped-def]
+            return self.policy(obs, rng)
+
+    shown = pose(task(), 0, 3, 100, 0, False, lambda fraction, values: None)
+    checkpoint = shown.problem.checkpoint
+    for fraction in np.linspace(0, 1, 33):
+        checkpoint.show(fraction, lambda good=bool(fraction >= 0.5): Way(good))
+    assert len(checkpoint.shown) == 9  # one in an eighth
+    checkpoint.shown[:] = [(float(k), policy) for k, (_, policy) in enumerate(checkpoint.shown)]
+    found = score(task(), Learned(Way(True), None, "none"), shown, 0, None, "test")
+    assert found.metrics["seconds_to_90"] == 4
+    found = score(task(), Learned(Still(), None, "none"), shown, 0, None, "test")
+    assert "seconds_to_90" not in found.metrics and found.notes
