@@ -239,7 +239,7 @@ class AdversarialConfig(Config):
     disc_batch: int = 512
     disc_updates: int = 4
     memory: int = 5
-    average: float = 0.2
+    average: float = 0.05
 
 
 SEARCH: dict[str, list[Any]] = {
@@ -248,8 +248,8 @@ SEARCH: dict[str, list[Any]] = {
     "entropy": [0.0, 1e-3, 1e-2, 3e-2],
     "steps": [16, 32, 64],
     "disc_learning_rate": [3e-4, 1e-3, 3e-3],
-    "disc_updates": [2, 4, 8],
-    "disc_weight_decay": [0.0, 0.1, 1.0],
+    "disc_updates": [1, 2, 4],
+    "disc_weight_decay": [0.0, 0.3, 3.0],
     "memory": [1, 5, 20],
 }
 

@@ -32,7 +32,7 @@ class OffPolicyConfig(Config):
     entropy_weight: float | None = 0.05  # None: adapted
     target_rate: float = 0.01
     policy_hidden: tuple[int, int] = (64, 64)
-    average: float = 0.0  # rate of the moving average of actors that is the policy; 0: the last actor
+    average: float = 0.01  # rate of the moving average of actors that is the policy; 0: the last actor
 
     def learner(self, discount: float) -> SACConfig:
         """The learner's own part; ``discount`` is the task's."""
@@ -43,7 +43,7 @@ class OffPolicyConfig(Config):
 # of the learner by task, by hand with DAC and SQIL on tuning seed 1000, by score from seen starts: wide enough, and
 # as many updates as five CPU minutes hold at the task's own step budget
 BY_HAND: dict[str, dict[str, Any]] = {
-    "maze2d-large": {"policy_hidden": (128, 128), "steps_per_update": 12},
+    "maze2d-large": {"policy_hidden": (128, 128), "steps_per_update": 12, "discount": 0.98},
     "halfcheetah": {
         "envs": 4,
         "policy_hidden": (128, 128),

@@ -30,9 +30,10 @@ def fit(problem: Problem, config: GAILConfig, rng: np.random.Generator) -> Learn
     return Learned(policy, reward.cpu().eval(), "shaped", curve, updates)
 
 
-# Chosen on tuning seeds (1000 and above), never on unseen starts or ERC: by score from seen starts, as is usual, and by
-# the distance (MMD) of visited states to the demonstrations. HalfCheetah is untuned but for the task's own discount.
-TUNED = {"maze2d-large": {"discount": 0.99}, "halfcheetah": {"discount": 0.99}}
+# By hand on tuning seed 1000, by score from seen starts and the accuracy of D: with few demonstrations it told
+# all apart (accuracy 1) and the policy fell again, unless its weights decay. HalfCheetah has the task's discount alone.
+HELD = {"steps": 16, "memory": 20, "disc_updates": 2, "disc_weight_decay": 3.0}
+TUNED = {"maze2d-umaze": HELD, "maze2d-large": HELD | {"discount": 0.99}, "halfcheetah": {"discount": 0.99}}
 
 METHOD = Method(
     name="gail",

@@ -61,7 +61,7 @@ METHOD = Method(
     tuned=tuned(
         "maxent",
         {
-            "maze2d-large": {"policy_hidden": (128, 128), "steps_per_update": 20},
+            "maze2d-large": {"policy_hidden": (128, 128), "steps_per_update": 12, "discount": 0.98, "hybrid": True},
             "halfcheetah": {"policy_hidden": (128, 128), "steps_per_update": 16, "lr": 1e-3},
         },
     ),
