@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmark.pictures import pictures
 from benchmark.pose import pose
 from benchmark.provenance import code_hash
 from benchmark.registry import load_method, load_task
@@ -143,11 +144,15 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
 
         for finding in reoptimised(task, learned, posed, cell.reoptimise, cell.seed, cell.task_module):
             found.put(*finding)
+    try:
+        found.artefacts |= pictures(task, learned, posed, found.runs, cell.seed)
+    except Exception as error:  # a run is not lost for a picture
+        found.notes.append(f"pictures: {type(error).__name__}: {error}")
     narrow: dict[str, Any] = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in found.artefacts.items()}
     np.savez_compressed(work / "artefacts.npz", **narrow)
     if not cell.control:  # a control may wrap what cannot be saved
         _keep_learned(learned, work / "learned")
-    curve, notes = _finite_curve(learned.curve)
+    curve, notes = _finite_curve(learned.curve + found.curve)
     wall, cpu = posed.problem.checkpoint.before
     return {
         "status": "ok",

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.metrics import mmd, normalized, sliced_wasserstein
-from benchmark.pictures import pictures
 from benchmark.pose import Posed
 from benchmark.references import occupancy, references, true_returns
 from benchmark.reward_quality import correlations, distances, pieces
@@ -23,12 +22,14 @@ FEW = 4  # starts of each kind from which policies on the way are scored
 
 @dataclass
 class Score:
-    """Metrics by name and how sure they are, notes on those that are not defined, arrays for figures."""
+    """Metrics by name and how sure they are, notes on those that are not defined, and what figures need."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     spread: dict[str, Spread] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     artefacts: dict[str, NDArray[Any]] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)  # the true score on the way
+    runs: dict[str, Rollout] = field(default_factory=dict)  # by kind of start
 
     def put(self, name: str, value: float | None, undefined: str = "", spread: Spread | None = None) -> None:
         """Keeps a value, or the note why there is none."""
@@ -56,13 +57,12 @@ def score(task: Task, learned: Learned, posed: Posed, seed: int, eval_starts: in
         ValueError: the policy's actions have a wrong shape or are not finite.
     """
     found = Score()
-    runs = _behaviour(found, task, learned, posed, seed, eval_starts, task_code)
-    _speed(found, task, posed, runs, references(task, task_code))
+    found.runs = _behaviour(found, task, learned, posed, seed, eval_starts, task_code)
+    _speed(found, task, posed, found.runs, references(task, task_code))
     if learned.reward is not None:
         for finding in (*correlations(task, learned, posed, task_code), *distances(task, learned, posed)):
             found.put(*finding)
         found.artefacts |= _pairs(task, learned, posed)
-    found.artefacts |= pictures(task, learned, posed, runs)
     return found
 
 
@@ -94,12 +94,9 @@ def _behaviour(
 def _speed(
     found: Score, task: Task, posed: Posed, runs: dict[str, Rollout], reference: dict[str, NDArray[Any]]
 ) -> None:
-    """CPU seconds to 90 % of the final score, from :data:`FEW` starts; nothing if no policy was shown on the way."""
+    """The score of policies shown on the way, from :data:`FEW` starts, and CPU seconds to 90 % of the final one."""
     checkpoint, few = posed.problem.checkpoint, {kind: run.states[:FEW, 0] for kind, run in runs.items()}
     if not checkpoint.shown:
-        return
-    if checkpoint.before[1]:
-        found.put("seconds_to_90", None, "the run was interrupted")
         return
 
     def score_of(returns: dict[str, NDArray[np.float64]]) -> float:
@@ -110,15 +107,17 @@ def _speed(
         return float(np.mean(scores))
 
     last = score_of({kind: true_returns(task, run)[:FEW] for kind, run in runs.items()})
-    sizes = [len(starts) for starts in few.values()]
-    for seconds, policy in checkpoint.shown if last > 0 else []:
-        starts = np.concatenate([*few.values()])
+    starts, cuts = np.concatenate([*few.values()]), np.cumsum([len(s) for s in few.values()])[:-1]
+    before = checkpoint.before[1]
+    for seconds, steps, policy in checkpoint.shown:
         run = rollout(task.make_env(len(starts)), policy, starts, stream("speed", task.name))
-        parts = np.split(true_returns(task, run), np.cumsum(sizes)[:-1])
-        if score_of(dict(zip(few, parts, strict=True))) >= 0.9 * last:
+        value = score_of(dict(zip(few, np.split(true_returns(task, run), cuts), strict=True)))
+        found.curve.append({"env_steps": float(steps), "cpu_seconds": before + seconds, "score": value})
+        if last > 0 and not before and value >= 0.9 * last and "seconds_to_90" not in found.metrics:
             found.put("seconds_to_90", seconds)
-            return
-    found.put("seconds_to_90", None, "no policy on the way has 0.9 of the final score, or that is not above random")
+    if "seconds_to_90" not in found.metrics:
+        none = "no policy on the way has 0.9 of the final score, or that is not above random"
+        found.put("seconds_to_90", None, "the run was interrupted" if before else none)
 
 
 def _pairs(task: Task, learned: Learned, posed: Posed) -> dict[str, NDArray[Any]]:

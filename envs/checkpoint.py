@@ -96,7 +96,7 @@ class Checkpoint:
         self._folder, self._rng, self._meter = folder, rng, meter
         self._began, self._cpu = time.monotonic(), time.process_time()
         self._due = self._began + EVERY
-        self._show_from, self.shown = 0.0, list[tuple[float, Any]]()  # CPU seconds and policies
+        self._show_from, self.shown = 0.0, list[tuple[float, int, Any]]()  # CPU seconds, environment steps, policies
         self.before = (0.0, 0.0)  # wall and CPU seconds that the runs before this one had spent on what was loaded
 
     def show(self, fraction: float, policy: Callable[[], Any]) -> None:
@@ -110,7 +110,7 @@ class Checkpoint:
             self._show_from = fraction + 1 / 8
             seconds = time.process_time() - self._cpu
             with torch.random.fork_rng(devices=[]):  # whether it is shown changes nothing
-                self.shown.append((seconds, copy.deepcopy(policy())))
+                self.shown.append((seconds, self._meter.used if self._meter else 0, copy.deepcopy(policy())))
 
     def loop(self, name: str, total: int, **parts: Any) -> Iterator[int]:
         """Counts from 0 to ``total - 1``, or from where a killed run left off, the parts then being as they were.

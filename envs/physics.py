@@ -42,7 +42,7 @@ class BatchEnv:
         if n < 1:
             raise ValueError(f"n = {n}: at least one environment is needed")
         self.n, self.horizon, self.frame_skip = n, horizon, frame_skip
-        self._model, self._observe, self._sample_starts, self._prepare = model, observe, sample_starts, prepare
+        self.model, self._observe, self._sample_starts, self._prepare = model, observe, sample_starts, prepare
         self._models = [model] * n
         self._data = [mujoco.MjData(model) for _ in range(max(1, threads))]
         self._rollout = Rollout(nthread=threads)
@@ -99,8 +99,8 @@ class BatchEnv:
             ValueError: wrong shape, or actions that are not finite.
         """
         acts = np.asarray(acts, np.float64)
-        if acts.shape != (self.n, self._model.nu) or not np.isfinite(acts).all():
-            raise ValueError(f"actions {list(acts.shape)} must be finite and of shape [{self.n}, {self._model.nu}]")
+        if acts.shape != (self.n, self.model.nu) or not np.isfinite(acts).all():
+            raise ValueError(f"actions {list(acts.shape)} must be finite and of shape [{self.n}, {self.model.nu}]")
         self._controls[:] = np.clip(acts, self.action_space.low, self.action_space.high)[:, None]
         if self._prepare is not None:
             self._full[:, 1:] = self._prepare(self._full[:, 1:])

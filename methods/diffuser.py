@@ -10,6 +10,7 @@ from methods.base import Part
 from methods.windows import Codec
 
 Guide = Callable[[Tensor], Tensor]  # normalised windows [n, H, D] -> reward of each [n]
+Watch = Callable[[int, Tensor], None]  # diffusion steps left, normalised windows [n, H, D] there
 
 
 def cosine_alpha_bars(steps: int) -> Tensor:
@@ -114,6 +115,7 @@ class Diffuser(Part):
         stop: int = 0,
         temperature: float = 1.0,
         differentiable: int = 0,
+        watch: Watch | None = None,
     ) -> Tensor:
         """Samples windows by the reverse process.
 
@@ -130,12 +132,15 @@ class Diffuser(Part):
             temperature: factor on the noise of every step.
             differentiable: the last so many diffusion steps keep the graph, so that a loss on the result reaches the
                 guide's parameters; 0 for none, T for the full chain.
+            watch: is shown every state of the chain, from noise (T steps left) to the result (none left).
 
         Returns:
             ``[n, H, D]``, normalised.
         """
         x = self.codec.pin(noise[0], first)
         for k, t in enumerate(reversed(range(self.steps))):
+            if watch is not None:
+                watch(t + 1, x)
             keep = t < differentiable
             if not keep:
                 x = x.detach()
@@ -149,6 +154,8 @@ class Diffuser(Part):
                 x0 = self.codec.pin(self.net(x, torch.full((len(x),), t, device=x.device)), first)
                 mean = self.posterior_mean(x0, x, t)
                 x = self.codec.pin(mean + temperature * math.sqrt(variance) * noise[k + 1], first)
+        if watch is not None:
+            watch(0, x)
         return x
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from envs.problem import Floats
 from methods.base import Config, Part, PolicyPart, RewardPart, TrajectoryRewardPart
-from methods.diffuser import Diffuser, Guide
+from methods.diffuser import Diffuser, Guide, Watch
 from methods.rewards import WindowReward
 from methods.value import Value
 from methods.windows import Codec, normal_noise
@@ -119,14 +119,17 @@ class Planner(PolicyPart):
     def begin(self, n: int) -> None:
         self._step = 0
 
-    def plan(self, obs: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """One window from each observation ``[n, O]``: observations ``[n, H, O]`` and actions ``[n, H*skip, A]``."""
+    def plan(self, obs: Floats, rng: np.random.Generator, watch: Watch | None = None) -> tuple[Floats, Floats]:
+        """One window from each observation ``[n, O]``: observations ``[n, H, O]`` and actions ``[n, H*skip, A]``.
+
+        ``watch`` is shown the reverse process, see :meth:`Diffuser.reverse`.
+        """
         codec, p = self.diffuser.codec, self.planning
         seen = torch.tensor(obs, device=codec.mean.device).repeat_interleave(p.candidates, 0)
         noise = normal_noise(len(seen), codec, self.diffuser.steps + 1, rng)
         worth = None if self.reward is None else window_reward(codec, self.reward, self.value, self.discount)  # type: ignore[arg-type]
         guide = worth if self.value is None else None
-        x = self.diffuser.reverse(codec.first(seen), noise, guide, p.scale, p.inner, p.stop, p.temperature)
+        x = self.diffuser.reverse(codec.first(seen), noise, guide, p.scale, p.inner, p.stop, p.temperature, watch=watch)
         if worth is not None and p.candidates > 1:
             with torch.no_grad():
                 best = worth(x).view(-1, p.candidates).argmax(1)

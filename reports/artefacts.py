@@ -21,6 +21,12 @@ AXES = {
     "learnt_returns": 1,
     "true_steps": 1,
     "learnt_steps": 1,
+    "film": 5,  # [2, moments, plans, H, 2]
+    "film_left": 1,
+    "own_true": 2,  # [episodes, T]
+    "own_learnt": 2,
+    "gait": 5,  # [2, frames, capsules, 2, 2]
+    "gait_radius": 1,
 }
 
 

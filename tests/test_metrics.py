@@ -331,8 +331,10 @@ def test_speed_is_the_time_of_the_first_policy_as_good_as_nine_tenths() -> None:
     for fraction in np.linspace(0, 1, 33):
         checkpoint.show(fraction, lambda good=bool(fraction >= 0.5): Way(good))
     assert len(checkpoint.shown) == 9  # one in an eighth
-    checkpoint.shown[:] = [(float(k), policy) for k, (_, policy) in enumerate(checkpoint.shown)]
+    checkpoint.shown[:] = [(float(k), 10 * k, policy) for k, (*_, policy) in enumerate(checkpoint.shown)]
     found = score(task(), Learned(Way(True), None, "none"), shown, 0, None, "test")
     assert found.metrics["seconds_to_90"] == 4
+    assert [row["env_steps"] for row in found.curve] == [10 * k for k in range(9)]
+    assert found.curve[3]["score"] < 90 < found.curve[4]["score"]
     found = score(task(), Learned(Still(), None, "none"), shown, 0, None, "test")
     assert "seconds_to_90" not in found.metrics and found.notes
