@@ -20,7 +20,7 @@ WINDOW = 32  # steps per window for rewards that have no length of their own
 MIXTURE = 100  # episodes of each kind in the base + expert mixture, at most
 UNIFORM = 2048  # short episodes from uniform states
 PER_START = 16  # windows of base actions from each evaluation start
-PAIRS, SHAPED, LEVELLED = (1000, 1000), 1000, 30_000  # samples: EPIC's steps and pairs a step, DARD's and STARC's steps
+PAIRS, SHAPED, LEVELLED = (1000, 1000), 1000, 20_000  # samples: EPIC's steps and pairs a step, DARD's and STARC's steps
 
 Array = NDArray[np.float64]
 
@@ -173,7 +173,7 @@ def distances(task: Task, learned: Learned, posed: Posed) -> Iterator[Finding]:
         yield from _absent([names[1]], "the task's simulator cannot be set to an observation's state")
     else:
         yield _distance(names[1], coverages[1], dard_distance(*both, coverages[1], simulate, discount, rng))
-    yield _distance(names[2], coverages[2], starc_distance(*both, coverages[2], discount, rng))
+    yield _distance(names[2], coverages[2], starc_distance(*both, coverages[2], discount, rng, resamples=50))
 
 
 def _distance(name: str, coverage: Transitions, found: Estimate) -> Finding:

@@ -29,7 +29,7 @@ Simulate = Callable[[Numbers, Numbers, np.random.Generator], Numbers]
 Features = Callable[[Numbers], Array]
 
 _GROUPS = 20  # of canonical samples, the unit in which the bootstrap redraws them
-CHUNK = 65536  # most transitions per call of a reward or simulator
+CHUNK = 8192  # most transitions per call of a reward or simulator: activations stay in the processor's cache
 
 
 class Transitions(NamedTuple):
