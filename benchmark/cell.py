@@ -1,6 +1,7 @@
 """One cell of the grid, from its plain description to its record."""
 
 import contextlib
+import errno
 import random
 import resource
 import time
@@ -26,6 +27,7 @@ from results.schema import Record, Status
 from results.store import Store
 
 Progress = Callable[[float, dict[str, float]], None]
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 KEEP_LEARNED_BYTES = 1_000_000
 
 
@@ -128,7 +130,11 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
     """Poses, fits and scores; everything in the record but identity, times and provenance."""
     method, task = load_method(cell.method_module, cell.method), load_task(cell.task_module, cell.task)
     rng = stream("fit", cell.method, cell.task, cell.seed)
-    posed = pose(task, cell.seed, cell.demos, cell.step_budget, cell.base_seed, method.control, progress, state, rng)
+
+    def told(fraction: float, values: dict[str, float]) -> None:
+        progress(fraction, {**values, "env_steps": posed.problem.meter.used})
+
+    posed = pose(task, cell.seed, cell.demos, cell.step_budget, cell.base_seed, method.control, told, state, rng)
     if reason := method.unsupported(posed.problem):
         return {"status": "skipped", "reason": reason}
     _reset_peak()
@@ -189,6 +195,8 @@ def run_cell(cell: Cell, store: Store, provenance: dict[str, Any], progress: Pro
     try:
         outcome = _outcome(cell, work, store.state_folder(cell.id), progress)
     except (Exception, SystemExit) as error:
+        if isinstance(error, OSError) and error.errno in STORAGE:
+            raise  # not the method's failure: the run stops
         (work / "error.txt").write_text(traceback.format_exc())
         outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
     outcome["wall_seconds"] = outcome.get("wall_seconds", 0.0) + time.monotonic() - wall

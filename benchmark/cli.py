@@ -11,6 +11,7 @@ import typer
 from benchmark.data_commands import AsJson, Seeds, Tasks, discovered
 from benchmark.data_commands import app as data_app
 from benchmark.errors import UserError, unknown
+from benchmark.result_commands import app as results_app
 
 if TYPE_CHECKING:
     from benchmark.cell import Cell
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(results_app, name="results")
 
 INTERRUPTED = 130
 Suite = Annotated[str, typer.Argument(help="Name of a suite, or path of a YAML file.")]
@@ -138,6 +140,9 @@ def run(
     as_json: AsJson = False,
     results: Results = RESULTS,
     out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = OUT,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")] = False,
+    plain_lines: Annotated[bool, typer.Option("--plain", help="Print a line per cell, also on a terminal.")] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder that gets TensorBoard events per cell.")] = None,
     reporting: Annotated[bool, typer.Option("--report/--no-report", help="Write tables and figures.")] = True,
 ) -> None:
     """Run what is left of a suite, then report."""
@@ -155,14 +160,14 @@ def run(
     store = _store(results, write=True)
     _warn_unavailable(registry)
     _warn_corrupt(store)
-    _execute(cells, store, workers, retry or [])
+    _execute(cells, store, workers, retry or [], quiet, plain_lines, tensorboard)
     if not reporting:
         return
     # what else of the suite stands is shown too: running one method must not empty the tables of the others
     whole = {cell.place: cell for cell in _grid(suite, None, None, None, None)[1]}
     shown = {place: cell for place, cell in whole.items() if store.get(cell.id)}
     shown |= {cell.place: cell for cell in cells}
-    _report(store, out, name, list(shown.values()))
+    _report(store, out, name, list(shown.values()), quiet=quiet)
 
 
 def _print_plan(planned: "Plan", workers: int, as_json: bool) -> None:
@@ -187,17 +192,25 @@ def _print_plan(planned: "Plan", workers: int, as_json: bool) -> None:
     print(f"; nothing is known of {unknown} cells, which are not in this" if unknown else "")
 
 
-def _execute(cells: list["Cell"], store: "Store", workers: int, retry: list[str]) -> None:
+def _execute(
+    cells: list["Cell"],
+    store: "Store",
+    workers: int,
+    retry: list[str],
+    quiet: bool,
+    plain_lines: bool,
+    tensorboard: Path | None,
+) -> None:
     from rich.console import Console
 
-    from benchmark.display import Display
+    from benchmark.display import Display, Events
     from benchmark.executors import Executor, InProcess, Processes
     from benchmark.provenance import provenance
-    from benchmark.runner import plan
+    from benchmark.runner import Interrupt, plan
     from benchmark.runner import run as run_cells
 
     planned = plan(cells, store, retry)
-    console = Console()
+    console = Console(quiet=quiet)
     console.print(f"{len(cells)} cells: {len(planned.done)} done, {len(planned.todo)} to run, into {store.root}")
     if not planned.todo:
         return
@@ -205,8 +218,9 @@ def _execute(cells: list["Cell"], store: "Store", workers: int, retry: list[str]
     modules = sorted({module for cell in cells for module in (cell.method_module, cell.task_module)})
     executor: Executor = Processes(workers, store, origin, modules) if workers else InProcess(store, origin)
     try:
-        with Display(planned, executor.workers, console) as display:
-            run_cells(planned.todo, store, executor, display, origin)
+        events = Events(tensorboard) if tensorboard is not None else None
+        with Interrupt() as interrupt, Display(planned, executor.workers, console, plain_lines, events) as display:
+            run_cells(planned.todo, store, executor, display, origin, interrupt)
     except OSError as error:
         raise UserError(f"stopped, {store.root} could not be written: {error}; finished cells are kept") from error
     except KeyboardInterrupt:
@@ -214,12 +228,17 @@ def _execute(cells: list["Cell"], store: "Store", workers: int, retry: list[str]
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _report(store: "Store", out: Path, suite: str, cells: list["Cell"], metrics: list[str] | None = None) -> None:
+def _report(
+    store: "Store", out: Path, suite: str, cells: list["Cell"], metrics: list[str] | None = None, quiet: bool = False
+) -> None:
     from reports.build import build
     from reports.tables import HEADLINE
 
     expected = {cell.id: cell.place for cell in cells}
-    print(build(store.root, out, suite, expected, metrics or HEADLINE))
+    text = build(store.root, out, suite, expected, metrics or HEADLINE)
+    if quiet:
+        return
+    print(text)
     print(f"\nTables and figures: {out}/   Records: {store.root}/")
 
 
@@ -245,7 +264,7 @@ def status(
             "task": cell.task,
             "seed": cell.seed,
             "variant": cell.variant,
-            "status": known[cell.id].status if cell.id in known else "missing",
+            "status": known[cell.id].status if cell.id in known else store.under_way(cell.id) or "missing",
             "reason": known[cell.id].reason if cell.id in known else "",
         }
         for cell in cells
@@ -260,7 +279,9 @@ def status(
         return
     for row in rows:
         if row["status"] not in ("ok", "missing"):
-            print(f"{row['id']}  {row['status']:8}{names[str(row['id'])]}: {row['reason']}")
+            print(f"{row['id']}  {row['status']:12}{names[str(row['id'])]}{': ' * bool(row['reason'])}{row['reason']}")
+        if (error := store.folder(str(row["id"])) / "error.txt").is_file():
+            print(f"{'':18}{error}")
     _warn_unavailable(registry)
     _warn_corrupt(store)
     print(f"{suite}: {len(rows)} cells: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items())))

@@ -1,7 +1,10 @@
 """What the terminal shows while cells run: a live table, or plain lines where there is no terminal."""
 
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,6 +18,75 @@ from results.schema import Record
 
 STYLES = {"ok": "green", "failed": "red", "timeout": "red", "skipped": "yellow"}
 SHOWN_VALUES = 3
+CLOCKS = ("env_steps", "gradient_steps")
+
+
+def clock(seconds: float) -> str:
+    """``1:02:03``, or ``2:03`` below an hour."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Events:
+    """TensorBoard event files, one folder per cell.
+
+    Args:
+        folder: gets ``suite/method/task/seed0-id``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder, self._writer, self._open = folder, SummaryWriter, dict[str, Any]()
+
+    def _of(self, cell: Cell) -> Any:
+        if cell.id not in self._open:
+            place = self._folder / cell.suite / cell.method / cell.task / f"seed{cell.seed}-{cell.id}"
+            self._open[cell.id] = self._writer(str(place))
+        return self._open[cell.id]
+
+    def progressed(self, cell: Cell, values: dict[str, float]) -> None:
+        """What a method tells on its way."""
+        for name, value in values.items():
+            if name not in CLOCKS:
+                self._of(cell).add_scalar(f"live/{name}", value, int(values["env_steps"]))
+
+    def finished(self, cell: Cell, record: Record) -> None:
+        """Curve and metrics of a record."""
+        writer = self._of(cell)
+        for row in record.curve:
+            step = int(next((row[name] for name in CLOCKS if name in row), 0))
+            for name, value in row.items():
+                writer.add_scalar(f"curve/{name}", value, step)
+        for name, value in record.metrics.items():
+            writer.add_scalar(f"metrics/{name}", value, record.env_steps)
+        self._open.pop(cell.id).close()
+
+    def close(self) -> None:
+        """Closes what is open."""
+        for writer in self._open.values():
+            writer.close()
+
+
+@dataclass
+class _Running:
+    cell: Cell
+    begun: float = field(default_factory=time.monotonic)
+    fraction: float = 0.0
+    values: dict[str, float] = field(default_factory=dict)
+    first: tuple[float, float] | None = None  # time and environment steps when it was first heard of
+
+    def heard(self, fraction: float, values: dict[str, float]) -> None:
+        self.fraction, self.values = fraction, values
+        self.first = self.first or (time.monotonic(), values.get("env_steps", 0.0))
+
+    @property
+    def speed(self) -> str:
+        """Environment steps per second, where it takes any."""
+        if self.first is None or (taken := self.values.get("env_steps", 0.0) - self.first[1]) <= 0:
+            return ""
+        return f"{taken / max(1e-9, time.monotonic() - self.first[0]):,.0f} env steps/s"
 
 
 class Display:
@@ -24,40 +96,50 @@ class Display:
         plan: what is done and what is to do.
         workers: cells at a time.
         console: where to print.
+        plain: lines only, also on a terminal.
+        events: also gets what happens.
     """
 
-    def __init__(self, plan: Plan, workers: int, console: Console) -> None:
-        self._console, self._workers = console, workers
+    def __init__(
+        self, plan: Plan, workers: int, console: Console, plain: bool = False, events: Events | None = None
+    ) -> None:
+        self._console, self._workers, self._plain, self._events = console, workers, plain, events
         self._total = len(plan.done) + len(plan.todo)
         self._counts = dict.fromkeys(STYLES, 0)
         for _, record in plan.done:
             self._counts[record.status] += 1
         self._waiting = {cell.id: cell for cell in plan.todo}
-        self._running: dict[str, tuple[Cell, float, float, dict[str, float]]] = {}
+        self._running: dict[str, _Running] = {}
         self._past = plan.past
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Display":
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._plain:
             self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._live.stop()
+        if self._events is not None:
+            self._events.close()
 
     def started(self, cell: Cell) -> None:
         self._waiting.pop(cell.id, None)
-        self._running[cell.id] = (cell, time.monotonic(), 0.0, {})
+        self._running[cell.id] = _Running(cell)
 
     def progressed(self, cell: Cell, fraction: float, values: dict[str, float]) -> None:
         if cell.id in self._running:
-            self._running[cell.id] = (cell, self._running[cell.id][1], fraction, values)
+            self._running[cell.id].heard(fraction, values)
+        if self._events is not None:
+            self._events.progressed(cell, values)
 
     def finished(self, cell: Cell, record: Record) -> None:
         self._waiting.pop(cell.id, None)
         self._running.pop(cell.id, None)
         self._counts[record.status] += 1
         self._past.add(record)
+        if self._events is not None:
+            self._events.finished(cell, record)
         score = record.metrics.get("normalized_score")
         line = Text(f"[{sum(self._counts.values())}/{self._total}] ")
         line.append(f"{record.status:8}", STYLES[record.status])
@@ -66,19 +148,30 @@ class Display:
         line.append(f" · {record.reason}" if record.reason else "")
         self._console.print(line, highlight=False, soft_wrap=True)
 
+    def left(self, cell: Cell) -> None:
+        self._running.pop(cell.id, None)
+        self._console.print(f"left    {cell}: goes on from where it is", highlight=False, soft_wrap=True, markup=False)
+
+    def stopping(self) -> None:
+        self._waiting.clear()
+        self._console.print("stopping: running cells write down where they are; Ctrl-C again ends them at once")
+
     def _left(self) -> str:
-        cells = [*self._waiting.values(), *(cell for cell, *_ in self._running.values())]
+        now, running = time.monotonic(), [one.cell for one in self._running.values()]
+        cells = [*self._waiting.values(), *running]
         known = {cell.id: seconds for cell in cells if (seconds := self._past.seconds(cell)) is not None}
         if not known:
             return "time left unknown"
         usual = sum(known.values()) / len(known)
-        now = time.monotonic()
         seconds = sum(known.get(id, usual) for id in self._waiting) / self._workers
-        seconds += max(
-            (known.get(id, usual) - (now - begun) for id, (_, begun, *_) in self._running.items()), default=0.0
-        )
-        minutes, rest = divmod(max(0, round(seconds)), 60)
-        return f"about {minutes}:{rest:02} left"
+        seconds += max((known.get(id, usual) - (now - one.begun) for id, one in self._running.items()), default=0.0)
+        return f"about {clock(seconds)} left"
+
+    def _left_of(self, one: _Running) -> str:
+        spent, usual = time.monotonic() - one.begun, self._past.seconds(one.cell)
+        if usual is None and one.fraction > 0:  # nothing is known of such cells but this one's pace
+            usual = spent / one.fraction
+        return "" if usual is None else f"{clock(usual - spent)} left"
 
     def _render(self) -> Group:
         done = sum(self._counts.values())
@@ -90,12 +183,14 @@ class Display:
         counts.append(f"  {len(self._running)} running  {len(self._waiting)} waiting  {self._left()}")
         head.add_row(ProgressBar(self._total, done, width=30), counts)
         rows = Table.grid(padding=(0, 2))
-        for cell, begun, fraction, values in self._running.values():
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in list(values.items())[:SHOWN_VALUES])
+        for one in self._running.values():
+            told = [(name, value) for name, value in one.values.items() if name not in CLOCKS]
             rows.add_row(
-                ProgressBar(1.0, min(1.0, fraction), width=12),
-                Text(str(cell)),
-                f"{time.monotonic() - begun:.0f} s",
-                Text(shown),
+                ProgressBar(1.0, min(1.0, one.fraction), width=12),
+                Text(str(one.cell)),
+                f"{clock(time.monotonic() - one.begun)}",
+                self._left_of(one),
+                one.speed,
+                Text("  ".join(f"{name} {value:.4g}" for name, value in told[:SHOWN_VALUES])),
             )
         return Group(head, rows)

@@ -14,11 +14,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import psutil
+
 from benchmark.cell import Cell, run_cell
+from envs.checkpoint import ASKED, Interrupted
 from results.schema import Record
 from results.store import Store
 
 REPORT_EVERY = 0.2  # seconds between two reports of one cell
+LEFT = 75  # exit code of a worker that left as asked: sysexits' "try again"
 GRACE = 2.0  # seconds a worker gets to exit once its record stands
 
 
@@ -50,11 +54,18 @@ class Died:
     output: str
 
 
-Event = Progressed | Finished | Died
+@dataclass(frozen=True)
+class Left:
+    """A cell stopped when asked to; its state is written and it goes on from there another time."""
+
+    cell: Cell
+
+
+Event = Progressed | Finished | Died | Left
 
 
 class Executor(Protocol):
-    """Runs cells. The runner asks it for events until all cells have finished or died."""
+    """Runs cells. The runner asks it for events until all cells have finished, died or left."""
 
     workers: int
 
@@ -65,7 +76,14 @@ class Executor(Protocol):
         """Takes a cell."""
 
     def events(self) -> Sequence[Event]:
-        """What has happened since; waits a fraction of a second at most where that is possible."""
+        """What has happened since; waits a fraction of a second at most where that is possible.
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+
+    def ask(self) -> None:
+        """Asks all cells to write down where they are, and to leave; one that is nearly done may finish."""
 
     def stop(self) -> None:
         """Ends all that runs."""
@@ -92,10 +110,17 @@ class InProcess:
         self._waiting.append(cell)
 
     def events(self) -> Sequence[Event]:
-        return [
-            Finished(cell, run_cell(cell, self._store, self._provenance, lambda fraction, values: None))
-            for cell in [self._waiting.pop() for _ in self._waiting[:]]
-        ]
+        found: list[Event] = []
+        while self._waiting:
+            cell = self._waiting.pop()
+            try:
+                found.append(Finished(cell, run_cell(cell, self._store, self._provenance, lambda share, values: None)))
+            except Interrupted:
+                found.append(Left(cell))
+        return found
+
+    def ask(self) -> None:
+        ASKED.to_stop = True
 
     def stop(self) -> None:
         self._waiting.clear()
@@ -124,7 +149,14 @@ def _work(cell: Cell, root: Path, provenance: dict[str, Any], pipe: Connection) 
             last = now
             pipe.send((float(fraction), {k: float(v) for k, v in values.items()}))
 
-    pipe.send(run_cell(cell, store, provenance, progress).model_dump())
+    signal.signal(signal.SIGTERM, lambda number, frame: setattr(ASKED, "to_stop", True))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        pipe.send(run_cell(cell, store, provenance, progress).model_dump())
+    except Interrupted:
+        os._exit(LEFT)
+    except OSError as error:
+        pipe.send(str(error))
 
 
 @dataclass
@@ -137,6 +169,15 @@ class _Worker:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
+
+    def memory_mib(self) -> float:
+        """Resident memory of the process and all that it started."""
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self.process.pid)
+            for one in (process, *process.children(recursive=True)):
+                total += one.memory_info().rss
+        return total / 2**20
 
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -163,6 +204,7 @@ class Processes:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["benchmark.cell", *preload])
         self._running: list[_Worker] = []
+        self._asked = False
 
     def free(self) -> int:
         return self.workers - len(self._running)
@@ -186,6 +228,9 @@ class Processes:
             if worker.seconds > worker.cell.timeout_s and not worker.pipe.poll():  # its record may be on the way
                 worker.end()
                 found.append(self._died(worker, "timeout", f"ended after {worker.cell.timeout_s:g} s"))
+            elif (limit := worker.cell.memory_mib) is not None and (used := worker.memory_mib()) > limit:
+                worker.end()
+                found.append(self._died(worker, "failed", f"ended at {used:.0f} MiB of memory, above its {limit} MiB"))
         return found
 
     def _receive(self, worker: _Worker) -> list[Event]:
@@ -195,9 +240,14 @@ class Processes:
             worker.process.join(GRACE)
             code = worker.process.exitcode
             worker.end()
+            if code == LEFT or (self._asked and code == -signal.SIGTERM):  # it may be asked before it can listen
+                self._forget(worker)
+                return [Left(worker.cell)]
             how = f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exited with code {code}"
             hint = " (out of memory?)" if code == -signal.SIGKILL else ""
             return [self._died(worker, "failed", f"worker {how} before it left a record{hint}")]
+        if isinstance(message, str):
+            raise OSError(message)
         if isinstance(message, tuple):
             return [Progressed(worker.cell, *message)]
         worker.process.join(GRACE)
@@ -214,6 +264,11 @@ class Processes:
     def _forget(self, worker: _Worker) -> None:
         self._running.remove(worker)
         self._store.log_path(worker.cell.id).unlink(missing_ok=True)
+
+    def ask(self) -> None:
+        self._asked = True
+        for worker in self._running:
+            worker.process.terminate()
 
     def stop(self) -> None:
         for worker in self._running[:]:

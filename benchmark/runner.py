@@ -1,6 +1,7 @@
 """From cells to records: what is left to do, who does it, what becomes of what went wrong."""
 
 import math
+import signal
 import statistics
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -10,9 +11,30 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from benchmark.cell import Cell
-from benchmark.executors import Died, Executor, Finished, Progressed
+from benchmark.executors import Died, Executor, Finished, Left, Progressed
 from results.schema import Record
 from results.store import Store
+
+
+class Interrupt:
+    """While entered, the first Ctrl-C (or a SIGTERM) only asks to stop; the second one is a KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> "Interrupt":
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
 
 POLL = 0.5  # seconds between looks at cells that another run holds
 
@@ -25,6 +47,10 @@ class Listener(Protocol):
     def progressed(self, cell: Cell, fraction: float, values: dict[str, float]) -> None: ...
 
     def finished(self, cell: Cell, record: Record) -> None: ...
+
+    def left(self, cell: Cell) -> None: ...
+
+    def stopping(self) -> None: ...
 
 
 class Past:
@@ -92,7 +118,14 @@ def plan(cells: Sequence[Cell], store: Store, retry: Collection[str] = (), also:
     return Plan(done, todo, past)
 
 
-def run(todo: Sequence[Cell], store: Store, executor: Executor, listener: Listener, provenance: dict[str, Any]) -> None:
+def run(
+    todo: Sequence[Cell],
+    store: Store,
+    executor: Executor,
+    listener: Listener,
+    provenance: dict[str, Any],
+    interrupt: Interrupt | None = None,
+) -> None:
     """Runs cells until each has a record. A cell that another process holds is left to it.
 
     Args:
@@ -101,11 +134,12 @@ def run(todo: Sequence[Cell], store: Store, executor: Executor, listener: Listen
         executor: runs them.
         listener: is told.
         provenance: for records of cells that died.
+        interrupt: once asked, no cell is started any more and running ones are asked to leave.
 
     Raises:
-        KeyboardInterrupt: passed on after all running cells were ended; finished cells keep their records.
+        KeyboardInterrupt: all running cells have left as asked, or were ended; finished cells keep their records.
     """
-    pending = list(todo)
+    pending, interrupt, asked = list(todo), interrupt or Interrupt(), False
     before = {cell.id: store.get(cell.id) for cell in todo}
     locks: dict[str, FileLock] = {}
 
@@ -115,6 +149,10 @@ def run(todo: Sequence[Cell], store: Store, executor: Executor, listener: Listen
 
     try:
         while pending or locks:
+            if interrupt.asked and not asked:
+                pending, asked = [], True
+                listener.stopping()
+                executor.ask()
             for cell in pending[:]:
                 if executor.free() < 1:
                     break
@@ -131,7 +169,7 @@ def run(todo: Sequence[Cell], store: Store, executor: Executor, listener: Listen
                     continue
                 listener.started(cell)
                 executor.submit(cell)
-            if not locks:
+            if not locks and pending:
                 time.sleep(POLL)
             for event in executor.events():
                 match event:
@@ -141,6 +179,11 @@ def run(todo: Sequence[Cell], store: Store, executor: Executor, listener: Listen
                         close(cell, record)
                     case Died(cell):
                         close(cell, _bury(event, store, provenance))
+                    case Left(cell):
+                        locks.pop(cell.id).release()
+                        listener.left(cell)
+        if interrupt.asked:
+            raise KeyboardInterrupt
     finally:
         executor.stop()
         for lock in locks.values():

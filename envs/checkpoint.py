@@ -21,6 +21,20 @@ EVERY = 30.0  # seconds between two writings at least; 0 writes after every coun
 SHORT = 1.0  # seconds; a loop that took less is run again rather than written down
 
 
+class Interrupted(BaseException):
+    """The run was asked to stop, and its state is written: it can go on from here."""
+
+
+class Asked:
+    """Whether the runs of this process are asked to stop where they can go on from."""
+
+    def __init__(self) -> None:
+        self.to_stop = False
+
+
+ASKED = Asked()
+
+
 def _pack(value: Any, arrays: dict[str, torch.Tensor]) -> Any:
     """``value`` as JSON, its arrays put into ``arrays``."""
     name = str(len(arrays))
@@ -115,7 +129,8 @@ class Checkpoint:
     def loop(self, name: str, total: int, **parts: Any) -> Iterator[int]:
         """Counts from 0 to ``total - 1``, or from where a killed run left off, the parts then being as they were.
 
-        Bit by bit the same as without a kill, if the parts are all that changes from one count to the next.
+        Bit by bit the same as without a kill, if the parts are all that changes from one count to the next. Where
+        :data:`ASKED` says so, the loop ends with :class:`Interrupted` once its state is written.
 
         Args:
             name: of the loop; no other of the run may have it.
@@ -132,8 +147,10 @@ class Checkpoint:
         for count in range(done, total):
             yield count
             now = time.monotonic()
-            if now >= self._due or (count + 1 == total and now - began >= SHORT):
+            if now >= self._due or ASKED.to_stop or (count + 1 == total and now - began >= SHORT):
                 self._write(path, count + 1, parts)
+            if ASKED.to_stop:
+                raise Interrupted
 
     def _write(self, path: Path, done: int, parts: Mapping[str, Any]) -> None:
         began = time.monotonic()

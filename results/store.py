@@ -1,18 +1,33 @@
 """Records on disk: one JSON file per run, beside a folder of artefacts, written whole or not at all."""
 
+import contextlib
+import hashlib
 import json
 import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from filelock import FileLock, Timeout
 
 from results.schema import Record
 
 ID = re.compile(r"[0-9a-f]{16}")
-WORK = ".work"
+WORK, LOCKS = ".work", ".locks"
+LARGEST = 2**26  # bytes of a record
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Tells whether a record was changed by hand; no proof against intent."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _small(digits: str) -> int:
+    if len(digits) > 20 or abs(int(digits)) >= 2**63:  # nothing that reads records is made for more
+        raise ValueError(f"it holds a whole number of {len(digits)} digits")
+    return int(digits)
 
 
 class StoreError(Exception):
@@ -46,6 +61,9 @@ class Store:
         probe = self.root / f".probe-{os.getpid()}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            for inner in (WORK, LOCKS):
+                if (self.root / inner).is_symlink():
+                    raise StoreError(f"{self.root / inner} is a link, which could lead anywhere: remove it")
             probe.touch()
             probe.unlink()
         except OSError as error:
@@ -69,7 +87,7 @@ class Store:
 
     def lock_path(self, id: str) -> Path:
         """The file whose lock means that some process is at work on ``id``."""
-        folder = self.root / ".locks"
+        folder = self.root / LOCKS
         folder.mkdir(exist_ok=True)
         return folder / self.path(id).name
 
@@ -90,8 +108,22 @@ class Store:
         """Where a run under way keeps what it needs to go on after a kill; need not exist."""
         return self.root / WORK / f"{self.path(id).stem}.state"
 
+    def under_way(self, id: str) -> str:
+        """``running`` while some process holds the cell, ``interrupted`` where one left it half-done, else empty."""
+        lock = self.root / LOCKS / self.path(id).name
+        try:
+            if lock.exists():
+                FileLock(lock).acquire(blocking=False).lock.release()
+        except Timeout:
+            return "running"
+        except OSError:  # a folder that can only be read
+            pass
+        return "interrupted" if self.state_folder(id).exists() else ""
+
     def commit(self, record: Record) -> None:
         """Moves the run's workspace, if any, into place, then writes the record: temporary file, fsync, rename."""
+        # JSON has no NaN: a record that holds one is refused before anything is moved
+        json.dumps(record.model_dump(mode="json"), allow_nan=False)
         target = self.path(record.id)
         work = self.root / WORK / record.id
         if work.exists():
@@ -99,12 +131,17 @@ class Store:
             shutil.rmtree(self.folder(record.id), ignore_errors=True)
             os.rename(work, self.folder(record.id))
         temporary = self.root / f".{record.id}-{os.getpid()}.tmp"
-        with open(temporary, "w") as file:
-            # JSON has no NaN: a record that holds one is refused here, before anything is written under its name
-            json.dump(record.model_dump(), file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        content = record.model_dump(mode="json")
+        try:
+            with open(temporary, "w") as file:
+                json.dump({**content, "digest": _digest(content)}, file, indent=1, allow_nan=False)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
         shutil.rmtree(self.state_folder(record.id), ignore_errors=True)
 
     def get(self, id: str) -> Record | None:
@@ -117,11 +154,29 @@ class Store:
         found = [self._read(path) for path in sorted(self.root.glob("[0-9a-f]*.json")) if ID.fullmatch(path.stem)]
         return [x for x in found if isinstance(x, Record)], [x for x in found if isinstance(x, Corrupt)]
 
+    def adopt(self, record: Record, folder: Path) -> None:
+        """Takes over a record of another store with the plain files of its artefacts; links are left behind."""
+        work = self.workspace(record.id)
+        for path in sorted(folder.rglob("*")) if not folder.is_symlink() else []:
+            inside = path.relative_to(folder)
+            if path.is_file() and not any((folder / part).is_symlink() for part in (inside, *inside.parents)):
+                (work / inside).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, work / inside)
+        self.commit(record)
+
     def _read(self, path: Path) -> Record | Corrupt | None:
         try:
-            record = Record.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValidationError) as error:
+            if path.is_symlink() or not path.is_file():
+                return Corrupt(path, "it is no plain file") if path.is_symlink() or path.exists() else None
+            if path.stat().st_size > LARGEST:
+                return Corrupt(path, f"it is larger than {LARGEST} bytes")
+            content = json.loads(path.read_bytes(), parse_int=_small)
+            digest = content.pop("digest", None)
+            record = Record.model_validate_json(json.dumps(content, allow_nan=False))
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             return Corrupt(path, str(error).splitlines()[0])
-        return record if record.id == path.stem else Corrupt(path, f"holds the record {record.id}")
+        if record.id != path.stem:
+            return Corrupt(path, f"it holds the record {record.id}")
+        if digest is not None and digest != _digest(content):
+            return Corrupt(path, "it was changed after it was written")
+        return record

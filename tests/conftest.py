@@ -2,11 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from tests.desk import Desk
 
 torch.set_num_threads(1)
 
@@ -18,3 +22,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     folder = (base if worker_id == "master" else base.parent) / "cache"
     os.environ["IRLBENCH_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> "Desk":
+    """A user in an empty folder."""
+    from tests.desk import Desk
+
+    return Desk(tmp_path, capsys, monkeypatch)

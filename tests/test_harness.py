@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,64 +16,13 @@ import psutil
 import pytest
 from rich.console import Console
 
-from benchmark import cli, provenance, registry
+from benchmark import provenance, registry
 from benchmark.display import Display
 from benchmark.errors import UserError
 from benchmark.runner import Past, Plan, plan
 from benchmark.suite import cells, load_suite, parse_seeds, suite_names
-from results.schema import Record
 from results.store import Store
-
-ROOT = Path(__file__).parents[1]
-SUITE = """
-description: for tests
-seeds: "0"
-base_seed: 0
-methods: []
-tasks: [maze2d-umaze]
-step_budget: {all: 4000}
-eval_starts: 2
-timeout_s: 60
-"""
-
-
-class Desk:
-    """A user with a suite file and a results folder."""
-
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.results, self.suite = folder / "runs", folder / "mine.yaml"
-        self.suite.write_text(SUITE)
-        self._capsys, self._monkeypatch = capsys, monkeypatch
-
-    def arguments(self, command: str, *toys: str, extra: tuple[str, ...] = ()) -> list[str]:
-        chosen = [piece for toy in toys for piece in ("--method", f"tests.toys:{toy}")]
-        where = ["--results", str(self.results)]
-        if command == "run":
-            where += ["--no-report"]
-        return [command, str(self.suite), *chosen, *where, *extra]
-
-    def do(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, stdout, stderr of one command."""
-        self._monkeypatch.setattr(sys, "argv", ["irlbench", *arguments])
-        self._capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = self._capsys.readouterr()
-        return code, captured.out, captured.err
-
-    def run(self, *toys: str, extra: tuple[str, ...] = ()) -> dict[str, Record]:
-        """Runs toys; their records by method."""
-        code, _, errors = self.do(*self.arguments("run", *toys, extra=("--workers", "2", *extra)))
-        assert code == 0, errors
-        return {record.method: record for record in Store(self.results).load()[0]}
-
-
-@pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
-    return Desk(tmp_path, capsys, monkeypatch)
+from tests.desk import ROOT, SUITE, Desk, start, traced, wait_for
 
 
 def test_whatever_happens_becomes_a_record(desk: Desk) -> None:
@@ -151,22 +100,6 @@ def test_results_do_not_depend_on_workers_or_order(desk: Desk, tmp_path: Path) -
     assert seen[0] == seen[1] == seen[2]
     good = [r for r in Store(desk.results).load()[0] if r.method == "toy-good"]
     assert good[0].metrics != good[1].metrics  # seeds do matter
-
-
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmark", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def traced(trace: Path) -> list[int]:
-    return [int(line) for line in trace.read_text().split()] if trace.exists() else []
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import subprocess
 import sys
 import time
 
@@ -95,6 +96,40 @@ def chatters(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> L
         problem.progress(0.5, {"loss": 1.0})
 
 
+def hangs_with_child(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with open(config.trace, "a") as file:
+        file.write(f"{child.pid}\n")
+    return hangs(problem, config, rng)
+
+
+def eats_memory(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    eaten = []
+    for _ in range(200):
+        eaten.append(np.ones(2**22))  # 32 MiB
+        time.sleep(0.02)
+    return hangs(problem, config, rng)
+
+
+def counts(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    """A long loop that can be interrupted; leaves a line for every count."""
+    so_far = {"sum": 0.0}
+    for step in problem.checkpoint.loop("counts", config.steps, so_far=so_far):
+        so_far["sum"] += float(rng.random()) + float(torch.rand(()))
+        time.sleep(config.sleep)
+        if config.trace:
+            with open(config.trace, "a") as file:
+                file.write(f"{step}\n")
+        problem.progress((step + 1) / config.steps, {"sum": so_far["sum"]})
+    # without a reward there is little to score; the policy depends on every draw
+    return Learned(Constant(problem.action_space.shape[0], float(np.sin(so_far["sum"]))), None, "none")
+
+
+def wide_policy(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    found = learned(problem, config, rng)
+    return Learned(Constant(problem.action_space.shape[0] + 1), found.reward, "raw")
+
+
 def nan_policy(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
     return learned(problem, config, rng, float("nan"))
 
@@ -122,6 +157,10 @@ EXITS = _toy("toy-exits", exits)
 EXITS_HARD = _toy("toy-exits-hard", exits_hard)
 SEGFAULTS = _toy("toy-segfaults", segfaults)
 HANGS = _toy("toy-hangs", hangs)
+HANGS_WITH_CHILD = _toy("toy-hangs-with-child", hangs_with_child)
+EATS_MEMORY = _toy("toy-eats-memory", eats_memory)
+COUNTS = _toy("toy-counts", counts, recovers_reward=False)
+WIDE_POLICY = _toy("toy-wide-policy", wide_policy)
 CHATTERS = _toy("toy-chatters", chatters)
 NAN_POLICY = _toy("toy-nan-policy", nan_policy)
 NAN_REWARD = _toy("toy-nan-reward", nan_reward)
