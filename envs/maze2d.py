@@ -266,7 +266,7 @@ def task(
     Args:
         name, title, horizon, step_budget, default_demos: of the task.
         layout: the maze.
-        opened: wall tile that its changed dynamics lack; there all start in the farther half.
+        opened: wall tile that its changed dynamics lack; there all start near the gap.
         reward_kind: a key of :data:`REWARDS`; paid for the next position.
         max_dwell: steps that base data may stay at a goal; 0 is D4RL's.
         kin: the task whose base data these are, up to the rewards and ``max_dwell``.
@@ -278,6 +278,8 @@ def task(
     middle = max(away.values()) / 2
     seen = [c for c in cells(layout) if 0 < away[c] <= middle]
     unseen = [c for c in cells(layout) if away[c] > middle]
+    gap = without_wall(layout, opened)
+    nearer = [c for c in distances(gap, cell) if c in unseen][: max(2, len(unseen) // 4)]  # in order of distance
     env = partial(make_env, layout, horizon)
 
     def reward(states: States, acts: NDArray[np.floating], next_states: States) -> NDArray[np.float64]:
@@ -337,16 +339,16 @@ def task(
         states_of=lambda obs: obs.astype(np.float64),
         uniform_states=partial(anywhere, layout),
         changed=Dynamics(
-            f"starts in the farther half alone, no wall at {opened}",
-            partial(make_env, without_wall(layout, opened), horizon, starts=unseen),
-            starts_in(unseen, 16, stream("starts", name, "changed")),
+            f"no wall at {opened}; all start in those cells of the farther half that are then the nearest",
+            partial(make_env, gap, horizon, starts=nearer),
+            starts_in(nearer, 16, stream("starts", name, "changed")),
         ),
         kin=kin,
     )
 
 
 UMAZE_TASK = task("maze2d-umaze", "Maze2D U-Maze", UMAZE, 300, 200_000, 2, (2, 1))
-LARGE_TASK = task("maze2d-large", "Maze2D Large", LARGE, 800, 300_000, 10, (7, 3))
+LARGE_TASK = task("maze2d-large", "Maze2D Large", LARGE, 800, 300_000, 10, (4, 8))
 VARIANTS: dict[str, dict[str, Any]] = {
     "sparse": {"reward_kind": "sparse"},
     "corner": {"reward_kind": "corner"},
@@ -364,6 +366,6 @@ TASKS = [
         kin=main.name,
         **changed,
     )
-    for main, layout, opened in ((UMAZE_TASK, UMAZE, (2, 1)), (LARGE_TASK, LARGE, (7, 3)))
+    for main, layout, opened in ((UMAZE_TASK, UMAZE, (2, 1)), (LARGE_TASK, LARGE, (4, 8)))
     for variant, changed in VARIANTS.items()
 ]

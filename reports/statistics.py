@@ -4,7 +4,7 @@ Values come as strata: one array of seeds per task. Resampling keeps tasks apart
 edge of the statistical precipice"), so an interval speaks of new seeds on these tasks, not of new tasks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,12 +35,12 @@ def iqm(values: ArrayLike) -> float:
 def interval(
     strata: Strata, statistic: Callable[..., Any], rng: np.random.Generator, level: float = 0.95
 ) -> Interval | None:
-    """Stratified bootstrap interval of any statistic, widened for few seeds.
+    """Student's interval of any statistic from a stratified bootstrap: estimate +- t(d) * standard error.
 
-    Percentiles of resamples never leave the range of the data: with three values they hold at most 75 %. So the
-    distances from the estimate are multiplied by ``sqrt(N / (N - K)) * t(N - K) / z`` (N values, K strata), the factor
-    that turns a normal interval with the plug-in variance into Student's (the idea of Hesterberg 2015, "What teachers
-    should know about the bootstrap", sec. 5.3, applied to the ends rather than to the level).
+    Percentiles of resamples never leave the range of the data: with three values they hold at most 75 %. So resampling
+    only gives the variance v_k that each stratum adds, times n_k / (n_k - 1), since the plug-in is too small by that.
+    Their sum is the variance of the statistic, d = (sum v_k)^2 / sum(v_k^2 / (n_k - 1)) its degrees of freedom
+    (Satterthwaite 1946). One stratum's mean gets Student's own interval.
 
     Args:
         strata: per task, float ``[n_k]``, one value per seed.
@@ -55,16 +55,19 @@ def interval(
     if not strata or min(map(len, strata)) < MIN_SEEDS:
         return None
     estimate = float(statistic(*strata, axis=-1))
-    if all(np.ptp(s) == 0 for s in strata):
+    spreads, freedoms = [], []
+    for k, values in enumerate(strata):
+        drawn = values[rng.integers(len(values), size=(max(100, RESAMPLES // len(strata)), len(values)))]
+        others = [np.broadcast_to(s, (len(drawn), len(s))) for s in strata]
+        found = statistic(*others[:k], drawn, *others[k + 1 :], axis=-1)
+        freedoms.append(len(values) - 1)
+        spreads.append(np.var(found, ddof=1) * len(values) / freedoms[-1])
+    variance = np.sum(spreads)
+    if variance == 0:
         return Interval(estimate, estimate)
-    drawn = stats.bootstrap(
-        strata, statistic, n_resamples=RESAMPLES, vectorized=True, method="percentile", rng=rng
-    ).bootstrap_distribution
-    total, freedom = sum(map(len, strata)), sum(map(len, strata)) - len(strata)
-    tail = (1 + level) / 2
-    widen = np.sqrt(total / freedom) * stats.t.ppf(tail, freedom) / stats.norm.ppf(tail)
-    low, high = estimate + widen * (np.quantile(drawn, [1 - tail, tail]) - estimate)
-    return Interval(float(low), float(high))
+    freedom = variance**2 / np.sum(np.square(spreads) / freedoms)
+    half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance)
+    return Interval(float(estimate - half), float(estimate + half))
 
 
 def pooled_iqm(*strata: NDArray[np.float64], axis: int = -1) -> Any:
@@ -75,6 +78,88 @@ def pooled_iqm(*strata: NDArray[np.float64], axis: int = -1) -> Any:
 def pooled_mean(*strata: NDArray[np.float64], axis: int = -1) -> Any:
     """Mean of the strata's means (tasks count alike): a statistic for :func:`interval`."""
     return np.mean([s.mean(axis) for s in strata], 0)
+
+
+def gap_to(target: float) -> Callable[..., Any]:
+    """The optimality gap to ``target`` as a statistic for :func:`interval`: mean of max(0, target - x).
+
+    Agarwal et al. 2021, sec. 4.3; higher values must be better.
+    """
+    return lambda *strata, axis=-1: pooled_mean(*(np.maximum(0, target - s) for s in strata), axis=axis)
+
+
+def performance_profile(
+    strata: Strata, thresholds: ArrayLike, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], list[Interval | None]]:
+    """Share of runs above each threshold, mean over tasks, with pointwise 95 % intervals within [0, 1].
+
+    Agarwal et al. 2021, sec. 4.2 (score distributions).
+
+    Args:
+        strata: per task, float ``[n_k]``.
+        thresholds: float ``[T]``.
+        rng: draws the resamples, the same for every threshold.
+
+    Returns:
+        float64 ``[T]`` and T intervals; None below three seeds, and where all runs of each task are on one side.
+    """
+    at = np.asarray(thresholds, float)
+    seed = int(rng.integers(2**63))
+    shares, ends = [], []
+    for threshold in at:
+        above = [(np.asarray(s, float) > threshold).astype(float) for s in strata]
+        shares.append(float(pooled_mean(*above)))
+        ends.append(within(interval(above, pooled_mean, np.random.default_rng(seed)), 0.0, 1.0))
+    return np.array(shares), ends
+
+
+def within(found: Interval | None, low: float, high: float) -> Interval | None:
+    """An interval cut to a range; None for one without width: of what never varied, resampling knows no spread."""
+    if found is None or found.low == found.high:
+        return None
+    return Interval(max(low, found.low), min(high, found.high))
+
+
+def failures_as_worst(
+    values: Mapping[str, Strata], better: int
+) -> tuple[dict[str, list[NDArray[np.float64]]], set[str]]:
+    """Puts the worst value that any method has on a task in the place of each value that is not finite.
+
+    Args:
+        values: method to strata, per task float ``[n_k]``, NaN for a run that failed.
+        better: +1 where higher is better, -1 where lower is.
+
+    Returns:
+        the strata filled, and the methods of which something was: tables must mark them.
+
+    Raises:
+        ValueError: on some task no method has a value.
+    """
+    tasks = len(next(iter(values.values())))
+    worst = []
+    for k in range(tasks):
+        known = np.concatenate([np.asarray(strata[k], float) for strata in values.values()])
+        known = known[np.isfinite(known)]
+        if not len(known):
+            raise ValueError(f"task {k} has no value of any method: nothing is known to be worst")
+        worst.append(known.min() if better > 0 else known.max())
+    filled = {
+        method: [np.where(np.isfinite(s), s, w) for s, w in zip(strata, worst, strict=True)]
+        for method, strata in values.items()
+    }
+    return filled, {m for m, strata in values.items() if not all(np.isfinite(s).all() for s in strata)}
+
+
+def score_matrices(values: Mapping[str, Strata]) -> dict[str, NDArray[np.float64]]:
+    """Method to ``[runs, tasks]``, as rliable's functions take it: ``numpy.savez`` writes it for them.
+
+    Raises:
+        ValueError: a method has unequal numbers of runs, or a run without value, which rliable would drop or spread.
+    """
+    for method, strata in values.items():
+        if len({len(s) for s in strata}) != 1 or not np.isfinite(np.concatenate([*strata])).all():
+            raise ValueError(f"{method}: runs {[len(s) for s in strata]}, all must be finite and as many on each task")
+    return {method: np.stack([np.asarray(s, float) for s in strata], 1) for method, strata in values.items()}
 
 
 def iqm_interval(strata: Strata, rng: np.random.Generator) -> Interval | None:
@@ -131,7 +216,4 @@ def probability_of_improvement(ours: Strata, theirs: Strata, rng: np.random.Gene
         return np.mean([(np.sign(g) / 2 + 0.5).mean((-1, -2)) for g in gaps], 0)
 
     both = [np.asarray(s, float) for s in (*ours, *theirs)]
-    found = interval(both, wins, rng)
-    if found and found.low == found.high:
-        found = None
-    return float(wins(*both)), found and Interval(max(0.0, found.low), min(1.0, found.high))
+    return float(wins(*both)), within(interval(both, wins, rng), 0.0, 1.0)

@@ -1,19 +1,30 @@
 """Statistics against values worked out by hand, and intervals against their promise."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from reports import statistics
 from reports.statistics import (
+    Interval,
+    failures_as_worst,
+    gap_to,
     interval,
     iqm,
     iqm_interval,
     mean_interval,
     paired_difference,
+    performance_profile,
+    pooled_iqm,
     pooled_mean,
     probability_of_improvement,
+    score_matrices,
 )
+
+Strata = Callable[[np.random.Generator], list[np.ndarray]]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -57,20 +68,90 @@ def test_tasks_are_strata() -> None:
     assert widths[0] == pytest.approx(widths[1])
 
 
-@pytest.mark.parametrize(
-    ("tasks", "seeds", "least"),
-    [(3, 3, 0.93), (3, 5, 0.93), (1, 3, 0.92)],  # three values on one task promise a little too much
-)
-def test_coverage_by_simulation(tasks: int, seeds: int, least: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "RESAMPLES", 400)
-    source, draws = rng(7), 2000
-    held = 0
+def coverage(found: Callable[[list[np.ndarray], np.random.Generator], Interval | None], true: float, strata: Strata,
+             draws: int) -> float:  # fmt: skip
+    """Share of draws whose interval holds the true value."""
+    source, held = rng(7), 0
     for _ in range(draws):
-        strata = [task + source.normal(size=seeds) for task in range(tasks)]
-        found = interval(strata, pooled_mean, source)
-        assert found is not None
-        held += found.low <= (tasks - 1) / 2 <= found.high
-    assert least <= held / draws <= 0.97
+        ends = found(strata(source), source)
+        assert ends is not None
+        held += ends.low <= true <= ends.high
+    return held / draws
+
+
+def paired(strata: list[np.ndarray], source: np.random.Generator) -> Interval | None:
+    """Of pairs that share most of their spread."""
+    theirs = [5 * source.normal(size=len(s)) for s in strata]
+    return paired_difference([t + s for t, s in zip(theirs, strata, strict=True)], theirs, source)[1]
+
+
+# true IQM of three tasks of levels 0, 3, 6 and spread 1, pooled: their symmetry makes it the middle one
+CASES = {
+    "mean": (lambda strata, source: interval(strata, pooled_mean, source), 3.0),
+    "iqm": (lambda strata, source: interval(strata, pooled_iqm, source), 3.0),
+    "paired": (paired, 3.0),
+}
+SHAPES = [(1, 3), (3, 3), (3, 5)]
+
+
+def levels(tasks: int, seeds: int) -> Strata:
+    return lambda source: [3 + 3 * (k - (tasks - 1) / 2) + source.normal(size=seeds) for k in range(tasks)]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("tasks", "seeds"), SHAPES)
+def test_intervals_hold_what_they_promise(tasks: int, seeds: int, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nominal 95 %: on few draws, for every run of the tests."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    found, true = CASES[case]
+    assert 0.91 <= coverage(found, true, levels(tasks, seeds), 300) <= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("tasks", "seeds"), SHAPES)
+def test_coverage_by_simulation(tasks: int, seeds: int, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nominal 95 %, found 93 to 97 % on 2,000 draws."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 600)
+    found, true = CASES[case]
+    assert 0.93 <= coverage(found, true, levels(tasks, seeds), 2000) <= 0.97
+
+
+def test_optimality_gap_by_hand() -> None:
+    strata = [np.array([90.0, 110.0, 70.0]), np.array([100.0, 100.0, 40.0])]
+    assert gap_to(100)(*strata) == pytest.approx((40 / 3 + 60 / 3) / 2)
+    ends = interval(strata, gap_to(100), rng())
+    assert ends is not None and ends.low < 50 / 3 < ends.high
+
+
+def test_performance_profile_by_hand() -> None:
+    shares, ends = performance_profile([np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 5.0])], [0, 1, 2, 4, 5], rng())
+    assert shares == pytest.approx([1, 5 / 6, 1 / 3, 1 / 6, 0])  # above, not at
+    assert ends[0] is None and ends[-1] is None and ends[2] is not None
+    assert 0 <= ends[2].low < 1 / 3 < ends[2].high <= 1
+    assert performance_profile([np.array([1.0, 2.0])], [1.5], rng())[1] == [None]
+
+
+def test_failures_count_as_the_worst_of_their_task_and_are_named() -> None:
+    nan = float("nan")
+    values = {"a": [np.array([1.0, nan]), np.array([9.0, 8.0])], "b": [np.array([5.0, 0.5]), np.array([7.0, 7.5])]}
+    filled, marked = failures_as_worst(values, 1)
+    assert filled["a"][0].tolist() == [1.0, 0.5] and marked == {"a"}
+    assert filled["a"][1].tolist() == [9.0, 8.0] and filled["b"][0].tolist() == [5.0, 0.5]
+    assert failures_as_worst(values, -1)[0]["a"][0].tolist() == [1.0, 5.0]
+    with pytest.raises(ValueError, match="task 0 has no value"):
+        failures_as_worst({"a": [np.array([nan])]}, 1)
+
+
+def test_score_matrices_are_what_rliable_reads(tmp_path: Path) -> None:
+    values = {"a": [np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0])]}
+    np.savez(tmp_path / "scores.npz", **score_matrices(values))
+    with np.load(tmp_path / "scores.npz") as file:
+        read = dict(file)
+    assert read["a"].tolist() == [[1, 4], [2, 5], [3, 6]]  # runs by tasks, as in rliable's README
+    for bad in ([np.array([1.0]), np.array([1.0, 2.0])], [np.array([np.nan]), np.array([1.0])]):
+        with pytest.raises(ValueError, match="a: runs"):
+            score_matrices({"a": bad})
 
 
 def test_paired_difference_by_hand() -> None:
