@@ -52,6 +52,7 @@ class Cell:
         timeout_s: seconds after which the run is ended.
         memory_mib: memory above which it is ended; None for no limit.
         reoptimise: environment steps of fresh agents on the learnt reward; 0 for none.
+        gpus: share of a GPU that a cluster sets aside for it.
         variant: what the suite runs through, as in ``demos=3``; empty where it runs through nothing.
     """
 
@@ -73,6 +74,7 @@ class Cell:
     suite: str
     timeout_s: float
     memory_mib: int | None = None
+    gpus: float = 0.0
     reoptimise: int = 0
     variant: str = ""
 

@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,7 @@ from benchmark.result_commands import app as results_app
 
 if TYPE_CHECKING:
     from benchmark.cell import Cell
+    from benchmark.executors import Executor
     from benchmark.registry import Registry
     from benchmark.runner import Plan
     from results.store import Store
@@ -38,6 +41,25 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 RESULTS, OUT, TUNING = Path("results/runs"), Path("reports/out"), Path("results/tuning")
 GUIDE = "docs/add-a-method.md"
 CHECKED = ("maze2d-umaze", "halfcheetah")  # a method that passes on both kinds of task passes on their variants
+
+
+class Where(StrEnum):
+    """Where cells run."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+@dataclass(frozen=True)
+class How:
+    """The options of ``run`` that say how, not what."""
+
+    executor: Where
+    address: str | None
+    workers: int
+    quiet: bool
+    plain: bool
+    tensorboard: Path | None
 
 
 def _grid(
@@ -140,6 +162,8 @@ def run(
     as_json: AsJson = False,
     results: Results = RESULTS,
     out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = OUT,
+    executor: Annotated[Where, typer.Option(help="Where cells run; ray needs the extra `ray`.")] = Where.LOCAL,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; one on this machine if none.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")] = False,
     plain_lines: Annotated[bool, typer.Option("--plain", help="Print a line per cell, also on a terminal.")] = False,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder that gets TensorBoard events per cell.")] = None,
@@ -160,7 +184,7 @@ def run(
     store = _store(results, write=True)
     _warn_unavailable(registry)
     _warn_corrupt(store)
-    _execute(cells, store, workers, retry or [], quiet, plain_lines, tensorboard)
+    _execute(cells, store, How(executor, address, workers, quiet, plain_lines, tensorboard), retry or [])
     if not reporting:
         return
     # what else of the suite stands is shown too: running one method must not empty the tables of the others
@@ -192,34 +216,42 @@ def _print_plan(planned: "Plan", workers: int, as_json: bool) -> None:
     print(f"; nothing is known of {unknown} cells, which are not in this" if unknown else "")
 
 
-def _execute(
-    cells: list["Cell"],
-    store: "Store",
-    workers: int,
-    retry: list[str],
-    quiet: bool,
-    plain_lines: bool,
-    tensorboard: Path | None,
-) -> None:
+def _executor(how: How, store: "Store", origin: dict[str, Any], cells: list["Cell"]) -> "Executor":
+    from benchmark.executors import InProcess, Processes
+
+    if how.executor is Where.RAY:
+        try:
+            from benchmark.ray_executor import RayCluster
+
+            return RayCluster(store, origin, how.address)
+        except ImportError as error:
+            raise UserError("--executor ray needs Ray: pip install 'irlbench[ray]'") from error
+        except (ConnectionError, ValueError) as error:
+            raise UserError(f"Ray cluster {how.address or 'on this machine'}: {error}") from error
+    if how.address is not None:
+        raise UserError("--address is of a Ray cluster: add --executor ray")
+    modules = sorted({module for cell in cells for module in (cell.method_module, cell.task_module)})
+    return Processes(how.workers, store, origin, modules) if how.workers else InProcess(store, origin)
+
+
+def _execute(cells: list["Cell"], store: "Store", how: How, retry: list[str]) -> None:
     from rich.console import Console
 
     from benchmark.display import Display, Events
-    from benchmark.executors import Executor, InProcess, Processes
     from benchmark.provenance import provenance
     from benchmark.runner import Interrupt, plan
     from benchmark.runner import run as run_cells
 
     planned = plan(cells, store, retry)
-    console = Console(quiet=quiet)
+    console = Console(quiet=how.quiet)
     console.print(f"{len(cells)} cells: {len(planned.done)} done, {len(planned.todo)} to run, into {store.root}")
     if not planned.todo:
         return
     origin = provenance()
-    modules = sorted({module for cell in cells for module in (cell.method_module, cell.task_module)})
-    executor: Executor = Processes(workers, store, origin, modules) if workers else InProcess(store, origin)
+    executor = _executor(how, store, origin, cells)
     try:
-        events = Events(tensorboard) if tensorboard is not None else None
-        with Interrupt() as interrupt, Display(planned, executor.workers, console, plain_lines, events) as display:
+        events = Events(how.tensorboard) if how.tensorboard is not None else None
+        with Interrupt() as interrupt, Display(planned, executor.workers, console, how.plain, events) as display:
             run_cells(planned.todo, store, executor, display, origin, interrupt)
     except OSError as error:
         raise UserError(f"stopped, {store.root} could not be written: {error}; finished cells are kept") from error

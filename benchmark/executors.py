@@ -67,7 +67,9 @@ Event = Progressed | Finished | Died | Left
 class Executor(Protocol):
     """Runs cells. The runner asks it for events until all cells have finished, died or left."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many cells run at a time."""
 
     def free(self) -> int:
         """How many more cells can be taken now."""

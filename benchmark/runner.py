@@ -78,6 +78,20 @@ class Past:
         return statistics.median(found) if found else None
 
 
+class Unheard:
+    """A listener for runs that nobody watches."""
+
+    def started(self, cell: Cell) -> None: ...
+
+    def progressed(self, cell: Cell, fraction: float, values: dict[str, float]) -> None: ...
+
+    def finished(self, cell: Cell, record: Record) -> None: ...
+
+    def left(self, cell: Cell) -> None: ...
+
+    def stopping(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """The grid, split by what stands in the store.

@@ -58,6 +58,7 @@ class Suite(BaseModel):
         eval_starts: evaluation starts of each kind; None for all.
         timeout_s: seconds after which a cell is ended.
         memory_mib: memory above which a cell is ended; None for no limit.
+        gpus: share of a GPU by method, set aside by ``--executor ray``; none where it says nothing.
         smoke: whether methods run with their smoke settings.
         settings: method to task to settings that differ from the method's own; ``planning.scale`` reaches inside one.
         reoptimise: environment steps of fresh agents on each learnt reward, by task; none where it says nothing.
@@ -77,6 +78,7 @@ class Suite(BaseModel):
     eval_starts: Count | None = None
     timeout_s: float = Field(gt=0)
     memory_mib: Count | None = None
+    gpus: dict[str, Annotated[float, Field(ge=0)]] = {}
     smoke: bool = False
     settings: dict[str, dict[str, dict[str, Any]]] = {}
     reoptimise: dict[str, Count] = {}
@@ -212,7 +214,7 @@ def _check_names(suite: Suite, registry: Registry) -> None:
     } - {ALL}:
         registry.task(key)
     if not registry.unavailable:  # a method of a module that cannot be imported is not unknown
-        for name in {*suite.settings, *suite.sweep}:
+        for name in {*suite.settings, *suite.sweep, *suite.gpus} - {ALL}:
             registry.method(name)
 
 
@@ -277,6 +279,7 @@ def cells(
                 suite=name,
                 timeout_s=suite.timeout_s,
                 memory_mib=suite.memory_mib,
+                gpus=suite.gpus.get(method.name, suite.gpus.get(ALL, 0.0)),
                 **identity,
             )
 

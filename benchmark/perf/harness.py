@@ -6,14 +6,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmark.cell import Cell
-from benchmark.display import Display
 from benchmark.executors import Processes
 from benchmark.perf import Row
 from benchmark.registry import discover
-from benchmark.runner import Plan, run
+from benchmark.runner import Unheard, run
 from benchmark.suite import Suite, cells
 from results.store import Store
 
@@ -24,13 +21,12 @@ STEPS = 5000  # of a cell whose learner keeps a core busy for some seconds
 def seconds(todo: Sequence[Cell], workers: int) -> float:
     """Wall seconds of a run once its workers are warm: the first cell is run before the clock starts."""
     with tempfile.TemporaryDirectory() as folder:
-        store, silent = Store(Path(folder)), Console(quiet=True)
+        store = Store(Path(folder))
         store.prepare()
         executor = Processes(workers, store, {}, sorted({cell.method_module for cell in todo} | {todo[0].task_module}))
         for part in (todo[:1], todo[1:]):
             began = time.monotonic()
-            with Display(Plan([], list(part)), workers, silent) as display:
-                run(part, store, executor, display, {})
+            run(part, store, executor, Unheard(), {})
         return time.monotonic() - began
 
 

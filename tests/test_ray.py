@@ -1,0 +1,101 @@
+"""A suite on a Ray cluster of two real nodes, one of which is lost on the way."""
+
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark import registry
+from benchmark.cell import Cell
+from benchmark.ray_executor import RayCluster
+from benchmark.runner import Unheard, run
+from benchmark.suite import cells, load_suite
+from results.schema import Record
+from results.store import Store
+from tests.desk import ROOT, SUITE, Desk, traced
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head with one core."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    yield made
+    made.shutdown()
+
+
+class Killer(Unheard):
+    """Ends a node, without grace, once a cell is done and another is under way there."""
+
+    def __init__(self, cluster: Any, node: Any) -> None:
+        self.cluster, self.node, self.finishes = cluster, node, list[str]()
+
+    def finished(self, cell: Any, record: Record) -> None:
+        self.finishes.append(cell.id)
+        if self.node is not None:
+            time.sleep(0.5)
+            self.cluster.remove_node(self.node, allow_graceful=False)
+            self.node = None
+
+
+def grid(folder: Path, methods: list[str], seeds: int) -> list[Cell]:
+    (folder / "suite.yaml").write_text(SUITE)
+    found = registry.discover()
+    for toy in ("COUNTS", "RAISES", "SEGFAULTS"):
+        found.method(f"tests.toys:{toy}")
+    slow = {"steps": 20, "sleep": 0.1, "trace": str(folder / "trace")}
+    settings = {"toy-counts": slow} if "toy-counts" in methods else {}
+    return cells("ray", load_suite(str(folder / "suite.yaml"))[1], found, methods, [], range(seeds), settings)
+
+
+def test_a_lost_node_loses_no_record_and_doubles_none(cluster: Any, tmp_path: Path) -> None:
+    store, node = Store(tmp_path / "runs"), cluster.add_node(num_cpus=1)
+    store.prepare()
+    todo = [*grid(tmp_path, ["toy-counts"], 5), *grid(tmp_path, ["toy-raises", "toy-segfaults"], 1)]
+    executor, killer = RayCluster(store, {}, cluster.address), Killer(cluster, node)
+    assert executor.workers == 2
+    run(todo, store, executor, killer, {})
+    records, corrupt = store.load()
+    assert killer.node is None and sorted(killer.finishes) == sorted(cell.id for cell in todo)
+    assert {record.id for record in records} == {cell.id for cell in todo} and not corrupt
+    outcomes = {record.method: (record.status, record.reason) for record in records}
+    assert outcomes["toy-counts"] == ("ok", "") and outcomes["toy-raises"] == ("failed", "ValueError: as intended")
+    assert "SIGSEGV" in outcomes["toy-segfaults"][1]
+    good = [record for record in records if record.method == "toy-counts"]
+    assert all(record.status == "ok" and record.provenance["executor"] == "ray" for record in good)
+    assert all((store.folder(record.id) / "artefacts.npz").is_file() for record in good)
+    assert not list((tmp_path / "runs" / ".work").iterdir())
+    assert 5 * 20 <= len(traced(tmp_path / "trace")) <= 6 * 20  # only what the lost node was at ran again
+
+
+def test_artefacts_come_back_from_nodes_that_do_not_see_the_results(cluster: Any, tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    store.prepare()
+    executor = RayCluster(store, {}, cluster.address)
+    executor._seen_as = "/nowhere/runs"
+    (cell,) = grid(tmp_path, ["toy-counts"], 1)
+    run([cell], store, executor, Unheard(), {})
+    assert [record.status for record in store.load()[0]] == ["ok"]
+    assert (store.folder(cell.id) / "artefacts.npz").is_file()
+    assert not list((tmp_path / "runs" / ".work").iterdir())
+
+
+def test_an_address_is_of_a_cluster(desk: Desk) -> None:
+    code, _, errors = desk.do(*desk.arguments("run", "GOOD", extra=("--address", "x")))
+    assert code == 2 and "add --executor ray" in errors
+
+
+def test_the_documented_commands_are_ones(desk: Desk) -> None:
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    (script,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    commands = [shlex.split(line.split("&")[0]) for line in re.findall(r"^python -m benchmark (run .*)$", text, re.M)]
+    assert len(commands) == 4
+    for command in commands:
+        assert desk.do(*command, "--dry-run")[0] == 0, command
