@@ -244,7 +244,8 @@ def _execute(cells: list["Cell"], store: "Store", how: How, retry: list[str]) ->
 
     planned = plan(cells, store, retry)
     console = Console(quiet=how.quiet)
-    console.print(f"{len(cells)} cells: {len(planned.done)} done, {len(planned.todo)} to run, into {store.root}")
+    todo = f"{len(cells)} cells: {len(planned.done)} done, {len(planned.todo)} to run, into {store.root}"
+    console.print(todo, soft_wrap=True)
     if not planned.todo:
         return
     origin = provenance()

@@ -128,6 +128,8 @@ class Store:
         work = self.root / WORK / record.id
         if work.exists():
             target.unlink(missing_ok=True)  # a record that stands always fits its artefacts
+            if self.folder(record.id).is_symlink():
+                self.folder(record.id).unlink()
             shutil.rmtree(self.folder(record.id), ignore_errors=True)
             os.rename(work, self.folder(record.id))
         temporary = self.root / f".{record.id}-{os.getpid()}.tmp"

@@ -461,6 +461,33 @@ def test_nothing_is_left_behind(desk: Desk) -> None:
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
+@pytest.mark.parametrize(("option", "lines"), [("--plain", 2), ("--quiet", 0)])
+def test_plain_and_quiet_runs_are_for_logs(desk: Desk, option: str, lines: int) -> None:
+    code, out, errors = desk.do(*desk.arguments("run", "COUNTS", extra=(option, "--workers", "0")))
+    assert code == 0 and len(out.splitlines()) == lines and not errors
+    assert len(Store(desk.results).load()[0]) == 1
+
+
+def test_tensorboard_gets_events_of_every_cell(desk: Desk, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = ("--set", "toy-counts.sleep=0.3", "--seeds", "0-1", "--tensorboard", str(tmp_path / "events"))
+    (record, *_) = desk.run("COUNTS", extra=settings).values()
+    folders = sorted((tmp_path / "events" / "mine" / "toy-counts" / "maze2d-umaze").iterdir())
+    assert [folder.name.split("-")[0] for folder in folders] == ["seed0", "seed1"]
+    found = EventAccumulator(str(next(folder for folder in folders if record.id in folder.name)))
+    found.Reload()
+    tags = found.Tags()["scalars"]
+    assert "live/sum" in tags and "metrics/normalized_score" in tags
+    assert found.Scalars("metrics/normalized_score")[0].value == pytest.approx(record.metrics["normalized_score"], 1e-5)
+
+
+def test_a_share_of_a_gpu_is_set_aside_by_method(desk: Desk) -> None:
+    desk.suite.write_text(SUITE.replace("methods: []", "methods: [expert, random]") + "gpus: {random: 0.25}\n")
+    grid = cells("any", load_suite(str(desk.suite))[1], registry.discover())
+    assert {cell.method: cell.gpus for cell in grid} == {"expert": 0.0, "random": 0.25}
+
+
 def test_the_display_shows_counts_progress_and_time_left() -> None:
     found = registry.discover()
     suite = load_suite("smoke")[1].model_copy(update={"methods": ["expert", "random"], "tasks": ["maze2d-umaze"]})
@@ -471,7 +498,9 @@ def test_the_display_shows_counts_progress_and_time_left() -> None:
         planned = Plan([], [first, second], past)
         with Display(planned, 1, console) as display:
             display.started(first)
-            display.progressed(first, 0.5, {"loss": 0.25})
+            display.progressed(first, 0.25, {"loss": 0.5, "env_steps": 100})
+            console.is_terminal and time.sleep(0.1)
+            display.progressed(first, 0.5, {"loss": 0.25, "env_steps": 5100})
             console.is_terminal and time.sleep(0.6)
             display.finished(first, first.record("failed", {}, reason="[red]ValueError"))
     shown = terminal.file.getvalue()  # type: ignore[attr-defined]
@@ -481,6 +510,8 @@ def test_the_display_shows_counts_progress_and_time_left() -> None:
         "about 1:30 left",
         "expert · maze2d-umaze · seed 0",
         "loss 0.25",
+        "env steps/s",
+        "1:00 left",
     ):
         assert piece in shown, piece
     lines = plain.file.getvalue().splitlines()  # type: ignore[attr-defined]
