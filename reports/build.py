@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import wrap
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from reports import artefacts, mazes, plots
 from reports.frame import Runs, entry, gather
 from reports.plots import Drawing
 from reports.render import Table, clean, latex, markdown, markdown_text, plain
+from reports.robust import matrices, worst_case
 from reports.style import RC
 from reports.tables import HEADLINE, TABLES, conditions, ended_all, headline
 from results.schema import METRICS
@@ -71,8 +73,9 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
     try:
-        made = [table(runs) for table in TABLES]
+        made = [table(runs) for table in (*TABLES, worst_case)]
         _write_tables(made, work / "tables")
+        np.savez(work / "tables" / "scores.npz", **matrices(runs))  # type: ignore[arg-type]
         problems += _write_figures(runs, store, work / "figures")
         (work / "summary.md").write_text(summary(runs, suite, problems), encoding="utf-8")
         for part in PARTS:

@@ -22,6 +22,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     DAGGER: r"$^\dagger$",
+    "‡": r"$^\ddagger$",
     "\N{EN DASH}": "--",
     "\N{MINUS SIGN}": "$-$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",

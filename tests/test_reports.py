@@ -16,11 +16,11 @@ import pytest
 from made_up import METHODS, TASKS, record, study, write
 
 from envs.maze2d import LARGE_TASK, distances, goal_cell
-from reports import artefacts, build, mazes, style, tables
+from reports import artefacts, build, mazes, robust, style, tables
 from reports.frame import estimate, gather
 from reports.readme import stale_blocks, update_readme
 from reports.render import Cell, Line, Section, Table, clean, latex, markdown, plain
-from results.schema import METRICS
+from results.schema import METRICS, Record
 from results.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -215,13 +215,32 @@ def test_terminal_gets_no_control_characters() -> None:
 
 def test_report_has_every_table_and_figure(report: tuple[Path, str]) -> None:
     out, text = report
-    names = {"main", "aggregate", "reward", "cost", "failures"}
-    assert {p.name for p in (out / "tables").iterdir()} == {f"{n}.{e}" for n in names for e in ("md", "csv", "tex")}
+    names = {"main", "aggregate", "reward", "cost", "failures", "worst_case"}
+    files = {f"{n}.{e}" for n in names for e in ("md", "csv", "tex")} | {"scores.npz"}
+    assert {p.name for p in (out / "tables").iterdir()} == files
     assert {p.name for p in (out / "figures").iterdir()} == {f"{n}.{e}" for n in FIGURES for e in ("pdf", "png")}
     assert {p.name for p in out.iterdir()} == {"tables", "figures", "summary.md"}
     assert "GAIL" in text
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_failed_runs_count_as_the_worst_of_their_task_and_are_marked() -> None:
+    def run(method: str, seed: int, value: float | None) -> Record:
+        if value is None:
+            return record(method, "t", seed, status="failed", reason="x")
+        return record(method, "t", seed, metrics={"normalized_score": value})
+
+    good, poor = [80.0, 90.0, None], [50.0, 10.0, 60.0]
+    runs = gather([run(m, s, v) for m, values in (("good", good), ("poor", poor)) for s, v in enumerate(values)])
+    table = robust.worst_case(runs)
+    rows = table.data.set_index("method")
+    assert rows.iqm["good"] == pytest.approx((80 + 90 + 10) / 3) and rows.gap["good"] == pytest.approx(120 / 3)
+    assert rows.failures_as_worst.to_dict() == {"good": True, "poor": False}
+    assert [line.title for line in table.sections[0].lines] == ["good ‡", "poor"]
+    assert robust.matrices(runs).keys() == {"poor"}  # rliable gets whole matrices only
+    nothing = gather([run("good", 0, None)])
+    assert robust.worst_case(nothing).sections[0].lines[0].cells[0].text == "–"  # noqa: RUF001
 
 
 def test_csv_holds_the_numbers_behind_the_text(report: tuple[Path, str]) -> None:
