@@ -20,7 +20,7 @@ WINDOW = 32  # steps per window for rewards that have no length of their own
 MIXTURE = 100  # episodes of each kind in the base + expert mixture, at most
 UNIFORM = 2048  # short episodes from uniform states
 PER_START = 16  # windows of base actions from each evaluation start
-PAIRS, SHAPED, LEVELLED = (1000, 1000), 1000, 20_000  # samples: EPIC's steps and pairs a step, DARD's and STARC's steps
+PAIRS, SHAPED, LEVELLED = (1000, 1000), 800, 20_000  # samples: EPIC's steps and pairs a step, DARD's and STARC's steps
 
 Array = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from methods.base import Learned
 from results.schema import Spread
 
 SAMPLE = 2000  # transitions kept for figures
-FEW = 4  # starts of each kind from which policies on the way are scored
+FEW = 3  # starts of each kind from which policies on the way are scored
 
 
 @dataclass

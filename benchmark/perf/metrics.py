@@ -29,13 +29,15 @@ def seconds(work: Callable[[], object], times: int = 3) -> float:
 
 
 def measure() -> Iterator[Row]:
-    """HalfCheetah, the widest observations and the longest episodes; policy and reward are untrained networks."""
+    """HalfCheetah, the widest observations and the longest episodes; policies and reward are untrained networks."""
     torch.manual_seed(0)
     posed = pose(TASK, 0, TASK.default_demos, 0, 0, False, lambda fraction, values: None)
     space, width = posed.problem.action_space, posed.problem.demos.obs.shape[-1]
     reward = StepReward(width, len(space.low), (64, 64), ("obs", "acts", "next_obs"))
     policy = MLPPolicy(width, space.low.tolist(), space.high.tolist())
     learned = Learned(policy, reward, "raw")
+    for k in range(9):
+        posed.problem.checkpoint.show(k / 8, lambda: policy)
 
     def scored() -> None:
         score(TASK, learned, posed, 0, None, "perf")
