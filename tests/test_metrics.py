@@ -22,6 +22,7 @@ from benchmark.metrics import (
     spearman,
     window_sums,
 )
+from benchmark.pictures import maze
 from benchmark.pose import Posed, held_out_fraction, pose
 from benchmark.references import references, true_returns
 from benchmark.registry import load_task
@@ -201,7 +202,9 @@ def posed() -> Posed:
 
 
 def scored(learned: Learned) -> Score:
-    return score(task(), learned, posed(), 0, 2, "test")
+    found = score(task(), learned, posed(), 0, 2, "test")
+    found.artefacts |= maze(task(), learned, posed(), found.runs)
+    return found
 
 
 def test_a_perfect_reward_correlates_perfectly() -> None:
