@@ -106,6 +106,7 @@ def train(
     progress: Progress = silent,
     checkpoint: Checkpoint | None = None,
     parts: Mapping[str, Any] | None = None,
+    name: str = "online",
 ) -> list[dict[str, float]]:
     """Trains a soft actor-critic in an environment on a reward that may change.
 
@@ -123,6 +124,7 @@ def train(
         progress: gets the share done and the curve's latest row.
         checkpoint: keeps the run, so that it can go on after a kill; None keeps nothing.
         parts: what else changes on the way, as for :meth:`envs.checkpoint.Checkpoint.loop`.
+        name: of the loop, where a run has several.
 
     Returns:
         curve rows, :data:`ROWS` at most.
@@ -136,7 +138,7 @@ def train(
     now: dict[str, Any] = {"obs": np.zeros((env.n, width), np.float32), "over": True, "told": {}}
     kept = {"now": now, "sac": sac, "env": env, "replay": replay, "curve": curve, "rng": rng, **(parts or {})}
     checkpoint = checkpoint or Checkpoint()
-    for count in checkpoint.loop("online", total // env.n, **kept):
+    for count in checkpoint.loop(name, total // env.n, **kept):
         taken = (count + 1) * env.n
         obs = env.reset() if now["over"] else now["obs"]
         warm = taken > config.warm_up
@@ -170,6 +172,7 @@ def optimise(
     rng: np.random.Generator,
     progress: Progress = silent,
     checkpoint: Checkpoint | None = None,
+    name: str = "online",
 ) -> tuple[SAC, list[dict[str, float]]]:
     """A fresh soft actor-critic on a given reward, which is asked once for each step taken.
 
@@ -181,7 +184,7 @@ def optimise(
         config: settings.
         steps: environment steps.
         rng: source of all randomness.
-        progress, checkpoint: as for :func:`train`.
+        progress, checkpoint, name: as for :func:`train`.
 
     Returns:
         the learner, whose :meth:`~baselines._sac.SAC.policy` is the result, and the curve.
@@ -192,4 +195,5 @@ def optimise(
         return np.asarray(reward(*map(torch.from_numpy, step)).numpy(), np.float32)
 
     sac = SAC(env.action_space, *normalisation, config.learner(discount), rng)
-    return sac, train(sac, env, config, steps, rng, THE_EXTRA, note=gained, progress=progress, checkpoint=checkpoint)
+    following = progress, checkpoint, None, name
+    return sac, train(sac, env, config, steps, rng, THE_EXTRA, None, None, gained, *following)

@@ -10,6 +10,7 @@ from envs.checkpoint import Checkpoint
 from envs.metered import Meter
 from envs.problem import Dataset, Privileged, Problem, Task
 from envs.seeding import stream
+from methods.base import Part
 
 HELD_OUT, ENOUGH, AT_MOST = 0.25, 100, 1 / 3
 
@@ -75,6 +76,6 @@ def pose(
         base_env=task.make_env,
         progress=progress,
         privileged=Privileged(task.observed_reward, task.expert()) if privileged else None,
-        checkpoint=Checkpoint(state, rng, meter),
+        checkpoint=Checkpoint(state, rng, meter, Part.build),
     )
     return Posed(problem, base[order[:cut]], base_seed)

@@ -6,6 +6,7 @@ reference agent's true return: they serve the yardstick, and no method sees them
 """
 
 import hashlib
+import shutil
 import zipfile
 from collections.abc import Callable
 
@@ -14,12 +15,13 @@ import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from baselines._online import OffPolicyConfig, optimise
+from baselines._online import OffPolicyConfig, optimise, silent
 from benchmark.metrics import normalized
 from benchmark.pose import Posed
 from benchmark.provenance import code_hash
 from benchmark.references import Uniform, true_returns
 from benchmark.reward_quality import Finding
+from envs.checkpoint import Checkpoint
 from envs.datasets import truth_dir, write_arrays
 from envs.metered import Meter, MeteredEnv
 from envs.physics import BatchEnv
@@ -57,7 +59,14 @@ class Standardised(RewardPart):
 
 
 def agent(
-    task: Task, make_env: Callable[[int], BatchEnv], reward: RewardPart, data: Trajectories, steps: int, seed: int
+    task: Task,
+    make_env: Callable[[int], BatchEnv],
+    reward: RewardPart,
+    data: Trajectories,
+    steps: int,
+    seed: int,
+    checkpoint: Checkpoint,
+    suffix: str,
 ) -> Policy:
     """A fresh soft actor-critic after ``steps`` environment steps on one reward.
 
@@ -68,12 +77,15 @@ def agent(
         data: episodes that give scales of observations and reward.
         steps: environment steps.
         seed: of the cell; the same draws for every reward.
+        checkpoint: keeps the training, so that it can go on after a kill.
+        suffix: of the place, to tell its training from others.
     """
     rng = stream("reoptimise", task.name, seed)
     env = MeteredEnv(make_env(AGENT.envs), Meter(steps), rng)
     flat = data.obs.reshape(-1, data.obs.shape[-1])
     moments = flat.mean(0), flat.std(0) + 1e-3
-    trained, _ = optimise(env, Standardised(reward, data), moments, task.discount, AGENT, steps, rng)
+    following = silent, checkpoint, f"reoptimise{suffix}"
+    trained, _ = optimise(env, Standardised(reward, data), moments, task.discount, AGENT, steps, rng, *following)
     return trained.policy()
 
 
@@ -99,12 +111,15 @@ def yardsticks(task: Task, suffix: str, data: Trajectories, steps: int, seed: in
             with np.load(path, allow_pickle=False) as file:
                 return float(file["random"]), float(file["agent"])
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
-            trained = agent(task, places(task)[suffix][0], GivenReward(task.observed_reward), data, steps, seed)
+            state, make_env = path.with_suffix(".state"), places(task)[suffix][0]
+            true = GivenReward(task.observed_reward)
+            trained = agent(task, make_env, true, data, steps, seed, Checkpoint(state), suffix)
             found = {
                 "random": np.array(earned(task, suffix, Uniform(task.make_env(1).action_space), seed)),
                 "agent": np.array(earned(task, suffix, trained, seed)),
             }
             write_arrays(path, **found)
+            shutil.rmtree(state, ignore_errors=True)
             return float(found["random"]), float(found["agent"])
 
 
@@ -125,7 +140,8 @@ def reoptimised(task: Task, learned: Learned, posed: Posed, steps: int, seed: in
     found, code = [], code_hash("benchmark.reoptimise", task_module)
     for suffix, (make_env, starts) in places(task).items():
         random, reference = yardsticks(task, suffix, posed.problem.base, steps, seed, code)
-        value = earned(task, suffix, agent(task, make_env, learned.reward, posed.problem.base, steps, seed), seed)
+        given = learned.reward, posed.problem.base, steps, seed, posed.problem.checkpoint, suffix
+        value = earned(task, suffix, agent(task, make_env, *given), seed)
         spread = Spread(n=len(starts))
         worse = "the agent on the true reward is no better than random actions"
         found += [

@@ -102,12 +102,17 @@ class Checkpoint:
         folder: where; None keeps nothing.
         rng: the run's generator.
         meter: counts the run's environment steps.
+        build: makes a shown policy again from its ``description()``; None forgets what was shown before a kill.
     """
 
     def __init__(
-        self, folder: Path | None = None, rng: np.random.Generator | None = None, meter: Meter | None = None
+        self,
+        folder: Path | None = None,
+        rng: np.random.Generator | None = None,
+        meter: Meter | None = None,
+        build: Callable[[Any], Any] | None = None,
     ) -> None:
-        self._folder, self._rng, self._meter = folder, rng, meter
+        self._folder, self._rng, self._meter, self._build = folder, rng, meter, build
         self._began, self._cpu = time.monotonic(), time.process_time()
         self._due = self._began + EVERY
         self._show_from, self.shown = 0.0, list[tuple[float, int, Any]]()  # CPU seconds, environment steps, policies
@@ -122,7 +127,7 @@ class Checkpoint:
         """
         if fraction >= self._show_from:
             self._show_from = fraction + 1 / 8
-            seconds = time.process_time() - self._cpu
+            seconds = time.process_time() - self._cpu + self.before[1]
             with torch.random.fork_rng(devices=[]):  # whether it is shown changes nothing
                 self.shown.append((seconds, self._meter.used if self._meter else 0, copy.deepcopy(policy())))
 
@@ -159,6 +164,8 @@ class Checkpoint:
         state |= {"spent": spent, "used": self._meter and self._meter.used, "rng": self._rng and _state(self._rng)}
         state["torch"], state["numpy"] = torch.get_rng_state(), np.random.get_state(legacy=False)  # noqa: NPY002
         state["python"] = random.getstate()
+        shown = [(*cost, policy.description(), policy.state_dict()) for *cost, policy in self.shown if self._build]
+        state |= {"shown": shown, "show_from": self._show_from}
         arrays: dict[str, torch.Tensor] = {}
         packed = _pack(state, arrays)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
@@ -184,6 +191,12 @@ class Checkpoint:
             return 0
         for key, part in parts.items():
             _load(part, state["parts"][key])
+        if self._build is not None:
+            self._show_from, self.shown = state["show_from"], []
+            for seconds, steps, description, weights in state["shown"]:
+                self.shown.append((seconds, steps, self._build(description)))
+                self.shown[-1][2].load_state_dict(weights)
+        # last, for what was built above has drawn from them
         if self._rng is not None:
             _load(self._rng, state["rng"])
         if self._meter is not None:

@@ -77,12 +77,13 @@ class MeteredEnv:
         self._t = env.horizon  # step() before reset() is refused
 
     def state(self) -> dict[str, Any]:
-        """Time and physics: all that :meth:`load` needs to go on from here."""
-        return {"t": self._t, "states": self._env.states}
+        """Time, physics and steps taken: all that :meth:`load` needs to go on from here."""
+        return {"t": self._t, "states": self._env.states, "used": self._meter.used}
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes up what :meth:`state` gave."""
         self._t = state["t"]
+        self._meter.resume(state["used"])
         self._env.reset_to(state["states"])
 
     def reset(self) -> Floats:

@@ -11,11 +11,13 @@ import torch
 from benchmark.cell import Progress
 from benchmark.pose import Posed, pose
 from benchmark.registry import discover
-from envs.checkpoint import Checkpoint
+from benchmark.reoptimise import agent
+from envs.checkpoint import ASKED, Checkpoint, Interrupted
 from envs.metered import Meter
 from envs.problem import Task
 from methods import pretraining
 from methods.base import Method
+from methods.controls import GivenReward
 
 
 @pytest.fixture(autouse=True)
@@ -124,9 +126,12 @@ def learnt(method: Method, task: Task, folder: Path | None, kill: int | None = N
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
     found = method.fit(given.problem, method.config(**method.smoke), rng)
+    checkpoint = given.problem.checkpoint
     parts = [part for part in (found.policy, found.reward) if part is not None]
     tensors = {f"{k}.{n}": t.numpy().tobytes() for k, part in enumerate(parts) for n, t in part.state_dict().items()}
-    return {**tensors, "curve": found.curve, "steps": given.problem.meter.used, "updates": found.gradient_steps}
+    shown = [(n, sorted((k, t.numpy().tobytes()) for k, t in p.state_dict().items())) for _, n, p in checkpoint.shown]
+    costs = {"steps": given.problem.meter.used, "updates": found.gradient_steps}
+    return {**tensors, **costs, "curve": found.curve, "shown": shown}
 
 
 FOUND = discover()
@@ -166,3 +171,24 @@ def test_a_base_model_goes_on_where_its_training_was_killed(cache: Path, monkeyp
     resumed = trained()
     assert not list(cache.glob("*.state"))
     assert resumed == trained()
+
+
+def test_an_agent_that_optimises_a_reward_again_goes_on_where_it_was_asked_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = FOUND.task("maze2d-umaze")[0]
+    data = task.demos(2, 0).trajectories
+    reward = GivenReward(task.observed_reward)
+
+    def trained(folder: Path | None) -> dict[str, bytes]:
+        policy = agent(task, task.make_env, reward, data, 2400, 0, Checkpoint(folder), "")
+        assert isinstance(policy, torch.nn.Module)
+        return {name: x.numpy().tobytes() for name, x in policy.state_dict().items()}
+
+    for _ in range(3):
+        monkeypatch.setattr(ASKED, "to_stop", True)
+        with pytest.raises(Interrupted):
+            trained(tmp_path / "state")
+    monkeypatch.setattr(ASKED, "to_stop", False)
+    monkeypatch.setattr("envs.checkpoint.EVERY", 30.0)
+    assert trained(tmp_path / "state") == trained(None)

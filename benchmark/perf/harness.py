@@ -15,7 +15,7 @@ from benchmark.suite import Suite, cells
 from results.store import Store
 
 SUITE = Suite(description="speed", seeds="0-7", base_seed=0, tasks=["maze2d-umaze"], eval_starts=4, timeout_s=600)
-STEPS = 5000  # of a cell whose learner keeps a core busy for some seconds
+STEPS = 10_000  # of a cell whose learner keeps a core busy for some seconds
 
 
 def seconds(todo: Sequence[Cell], workers: int) -> float:
@@ -49,10 +49,10 @@ def measure() -> Iterator[Row]:
     )
     if (os.cpu_count() or 1) < 2:
         return
-    busy = grid("maxent", 9, step_budget={"all": STEPS})
+    busy = grid("sqil", 9, step_budget={"all": STEPS})
     one, two = (3600 * (len(busy) - 1) / seconds(busy, workers) for workers in (1, 2))
     yield Row(
-        name="two workers, 8 equal cells (maxent, U-Maze)",
+        name="two workers, 8 equal cells (sqil, U-Maze)",
         ours=two,
         unit="cells/h",
         reference=one,
