@@ -3,28 +3,21 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.figure import Figure
 
-from reports import artefacts, mazes, plots
+from reports import gallery, page
 from reports.frame import Runs, entry, gather
-from reports.plots import Drawing
-from reports.render import Table, clean, latex, markdown, markdown_text, plain
+from reports.render import Table, clean, html_table, latex, markdown, markdown_text, plain
 from reports.robust import matrices, worst_case
-from reports.style import RC
 from reports.tables import HEADLINE, TABLES, conditions, ended_all, headline
-from results.schema import METRICS
+from results.schema import METRICS, Record
 from results.store import Store
 
-PARTS = ("tables", "figures", "summary.md")
+PARTS = ("tables", "figures", "summary.md", "index.html")
 WIDTH = 110  # of the terminal's legend, characters
 SIGNS = "* best contestant, or not told apart from it over seeds   † control   ! not every run ended well"
 
@@ -42,7 +35,7 @@ def build(
     expected: Mapping[str, tuple[str, str, int, str]] | None = None,
     metrics: Sequence[str] = HEADLINE,
 ) -> str:
-    """Writes ``out/tables``, ``out/figures`` and ``out/summary.md``, each replaced as a whole once all are made.
+    """Writes tables, figures, a summary and the page into ``out``, each replaced as a whole once all are made.
 
     Args:
         records: folder of records and artefacts.
@@ -58,6 +51,49 @@ def build(
     Raises:
         ValueError: there is no record to report on; says what to run.
     """
+    store, runs, found, problems = select(records, suite, expected)
+    out.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
+    try:
+        (work / "figures").mkdir()
+        made = [table(runs) for table in (*TABLES, worst_case)]
+        _write_tables(made, work / "tables")
+        np.savez(work / "tables" / "scores.npz", **matrices(runs))  # type: ignore[arg-type]
+        shown, lacking = gallery.figures(runs, found, store, work / "figures")
+        problems += lacking
+        (work / "summary.md").write_text(summary(runs, suite, problems), encoding="utf-8")
+        (work / "index.html").write_text(page.page(runs, found, store, made, shown, problems, suite), encoding="utf-8")
+        for part in PARTS:
+            _replace(work / part, out / part)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    front = headline(runs, metrics)
+    title = f"Suite {suite}: " * bool(suite) + ended_all(runs) + f" Seeds: {runs.table.seed.nunique()}."
+    return "\n".join([clean(title), "", plain(front), legend(metrics)])
+
+
+def one_figure(
+    records: Path,
+    out: Path,
+    wanted: str,
+    suite: str | None = None,
+    expected: Mapping[str, tuple[str, str, int, str]] | None = None,
+) -> tuple[list[Path], list[str]]:
+    """Draws the figures of one number or name into ``out/figures``; returns their PNGs, and what is not in them.
+
+    Raises:
+        ValueError: there is no record to report on, or no such figure.
+    """
+    store, runs, found, _ = select(records, suite, expected)
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    shown, problems = gallery.figures(runs, found, store, out / "figures", wanted)
+    return [s.stem.with_name(s.stem.name + ".png") for s in shown], problems
+
+
+def select(
+    records: Path, suite: str | None, expected: Mapping[str, tuple[str, str, int, str]] | None
+) -> tuple[Store, Runs, list[Record], list[str]]:
+    """The store, the runs to report on, all its records, and what is wrong with it; see :func:`build`."""
     store = Store(records)
     found, corrupt = store.load()
     chosen = [r for r in found if (r.id in expected if expected else suite in (None, r.suite))]
@@ -69,22 +105,7 @@ def build(
     if expected:  # a run that two suites share is called as this one calls it
         chosen = [r.model_copy(update={"variant": expected[r.id][3]}) for r in chosen]
     runs = gather(chosen, [(entry(m, v), t, s) for m, t, s, v in expected.values()] if expected else None)
-    problems = [f"{c.path.name} holds no record and is skipped: {c.reason}" for c in corrupt]
-    out.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
-    try:
-        made = [table(runs) for table in (*TABLES, worst_case)]
-        _write_tables(made, work / "tables")
-        np.savez(work / "tables" / "scores.npz", **matrices(runs))  # type: ignore[arg-type]
-        problems += _write_figures(runs, store, work / "figures")
-        (work / "summary.md").write_text(summary(runs, suite, problems), encoding="utf-8")
-        for part in PARTS:
-            _replace(work / part, out / part)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    front = headline(runs, metrics)
-    title = f"Suite {suite}: " * bool(suite) + ended_all(runs) + f" Seeds: {runs.table.seed.nunique()}."
-    return "\n".join([clean(title), "", plain(front), legend(metrics)])
+    return store, runs, found, [f"{c.path.name} holds no record and is skipped: {c.reason}" for c in corrupt]
 
 
 def summary(runs: Runs, suite: str | None, problems: list[str]) -> str:
@@ -107,48 +128,8 @@ def _write_tables(tables: list[Table], folder: Path) -> None:
     for table in tables:
         (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
         (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
+        (folder / f"{table.name}.html").write_text(html_table(table), encoding="utf-8")
         table.data.to_csv(folder / f"{table.name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-
-
-def _write_figures(runs: Runs, store: Store, folder: Path) -> list[str]:
-    """Draws all figures; returns what is not in them."""
-    folder.mkdir()
-    problems: list[str] = []
-
-    @cache
-    def load(id: str) -> Mapping[str, artefacts.Array]:
-        try:
-            return artefacts.load(store.folder(id))
-        except ValueError as error:
-            problems.append(f"artefacts of {id} are not drawn: {error}")
-            return {}
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the user has set
-        matplotlib.rcParams.update(RC)
-        for drawing in _drawings(runs, load):
-            if drawing.figure is None:
-                problems.append(f"figure {drawing.name} is not drawn: {'; '.join(drawing.notes)}")
-            else:
-                problems += [f"figure {drawing.name}: {note}" for note in drawing.notes]
-                save(drawing.figure, folder / drawing.name)
-    return problems
-
-
-def _drawings(runs: Runs, load: mazes.Load) -> Iterator[Drawing]:
-    for figure in plots.FIGURES:
-        yield from figure(runs)
-    for picture in mazes.FIGURES:
-        yield from picture(runs, load)
-
-
-def save(figure: Figure, stem: Path) -> None:
-    """``stem.pdf`` and ``stem.png``, the same bytes for the same figure."""
-    FigureCanvasAgg(figure)
-    figure.savefig(stem.with_name(stem.name + ".png"), metadata={"Software": None})
-    figure.set_layout_engine("none")  # everything has its place now
-    FigureCanvasPdf(figure)
-    figure.savefig(stem.with_name(stem.name + ".pdf"), metadata={"CreationDate": None})
 
 
 def _replace(new: Path, old: Path) -> None:

@@ -27,10 +27,13 @@ SHADES = (-2.0, 4.0)  # standard deviations from the mean over free places
 PATHS_SHOWN = 16
 
 
-def _chosen(runs: Runs, load: Load, task: str, keys: tuple[str, ...]) -> dict[str, tuple[int, Mapping[str, Array]]]:
-    """Per method, the lowest seed whose run left all the arrays, and these."""
+def chosen(
+    runs: Runs, load: Load, task: str, keys: tuple[str, ...], worst: bool = False
+) -> dict[str, tuple[int, Mapping[str, Array]]]:
+    """Per method, the lowest seed whose run left all the arrays, and these; or the seed of the ``worst`` score."""
     found: dict[str, tuple[int, Mapping[str, Array]]] = {}
-    for row in runs.table[(runs.table.task == task) & (runs.table.status == "ok")].itertuples():
+    table = runs.table[(runs.table.task == task) & (runs.table.status == "ok")]
+    for row in (table.sort_values("normalized_score", kind="stable") if worst else table).itertuples():
         if row.method not in found:
             arrays = load(str(row.id))
             if all(key in arrays for key in keys):
@@ -95,9 +98,9 @@ def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
     """True and learnt reward over each maze on one scale, demonstrations on top."""
     keys = ("reward_map", "true_map", "walls", "goal", "grid_xy")
     for task, title in runs.tasks.items():
-        found = _chosen(runs, load, task, keys)
+        found = chosen(runs, load, task, keys)
         if not found:
-            if _chosen(runs, load, task, ("walls",)):
+            if chosen(runs, load, task, ("walls",)):
                 yield Drawing(f"rewards-{slug(task)}", None, ["no run left a map of a step reward"])
             continue
         left_out = [clean(runs.methods[m]) for m in runs.methods if m not in found]
@@ -127,14 +130,23 @@ def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
 
 def paths(runs: Runs, load: Load) -> Iterator[Drawing]:
     """The ways taken from the evaluation starts, seen and unseen, one panel per method."""
+    yield from _paths(runs, load, "paths", "ways taken")
+
+
+def worst(runs: Runs, load: Load) -> Iterator[Drawing]:
+    """The same of each method's worst run among those that ended well."""
+    yield from _paths(runs, load, "worst", "ways taken in the worst run of each method", True)
+
+
+def _paths(runs: Runs, load: Load, name: str, said: str, poorest: bool = False) -> Iterator[Drawing]:
     keys = ("paths_seen", "paths_unseen", "walls", "goal")
     for task, title in runs.tasks.items():
-        found = _chosen(runs, load, task, keys)
+        found = chosen(runs, load, task, keys, poorest)
         if not found:
             continue
-        left_out = [clean(runs.methods[m]) for m in runs.methods if m not in found]
+        found = {m: found[m] for m in runs.methods if m in found}
         first = next(iter(found.values()))[1]
-        figure, axes = _panels(len(found), first["walls"].shape, f"{short(clean(title))}: ways taken", rim=0.55)
+        figure, axes = _panels(len(found), first["walls"].shape, f"{short(clean(title))}: {said}", rim=0.55)
         for ax, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
             _maze(ax, arrays["walls"], arrays["goal"])
             for key, colour in (("paths_unseen", UNSEEN), ("paths_seen", SEEN)):
@@ -143,14 +155,59 @@ def paths(runs: Runs, load: Load) -> Iterator[Drawing]:
                 ax.plot(starts[:, 1], starts[:, 0], "o", ms=2.4, color=colour, mec="white", mew=0.3, zorder=5)
             ax.set_facecolor(FAINT)
             ax.set_title(_title(runs, task, method, seed, ("score_seen", "score_unseen")), fontsize=6.5, pad=2)
-        marks = [
-            Line2D([], [], color=SEEN, marker="o", ms=3, label="from seen starts"),
-            Line2D([], [], color=UNSEEN, marker="o", ms=3, label="from unseen starts"),
-            Line2D([], [], ls="", marker="*", ms=7, mfc="#FFD500", mec=INK, mew=0.4, label="goal"),
-        ]
-        figure.legend(handles=marks, loc="outside lower center", ncols=3)
-        notes = [f"no paths: {'; '.join(left_out)}"] if left_out else []
-        yield Drawing(f"paths-{slug(task)}", figure, notes)
+        figure.legend(handles=[*_starts(), GOAL], loc="outside lower center", ncols=3)
+        yield Drawing(f"{name}-{slug(task)}", figure, _left_out(runs, found, "no paths"))
 
 
-FIGURES = (rewards, paths)
+GOAL = Line2D([], [], ls="", marker="*", ms=7, mfc="#FFD500", mec=INK, mew=0.4, label="goal")
+
+
+def _starts() -> list[Line2D]:
+    return [
+        Line2D([], [], color=colour, marker="o", ms=3, label=f"from {kind} starts")
+        for kind, colour in (("seen", SEEN), ("unseen", UNSEEN))
+    ]
+
+
+def _left_out(runs: Runs, found: Mapping[str, object], why: str) -> list[str]:
+    lost = [clean(runs.methods[m]) for m in runs.methods if m not in found]
+    return [f"{why}: {'; '.join(lost)}"] if lost else []
+
+
+def films(runs: Runs, load: Load) -> Iterator[Drawing]:
+    """The guided reverse process as a film strip: noise on the left, plans on the right, a row per method."""
+    for task, title in runs.tasks.items():
+        found = chosen(runs, load, task, ("film", "film_left", "walls", "goal"))
+        if not found:
+            continue
+        moments = max(len(a["film_left"]) for _, a in found.values())
+        rows, columns = next(iter(found.values()))[1]["walls"].shape
+        width = (TEXT - 1.0) / moments
+        figure = Figure(figsize=(TEXT, len(found) * (width * (rows - 1.4) / (columns - 1.4) + 0.08) + 0.8))
+        axes = figure.subplots(len(found), moments, squeeze=False)
+        for line, (method, (_, arrays)) in zip(axes, found.items(), strict=True):
+            for ax, k in zip(line, range(moments), strict=True):
+                if k >= len(arrays["film_left"]):
+                    ax.remove()
+                    continue
+                _maze(ax, arrays["walls"], arrays["goal"])
+                ax.set_facecolor(FAINT)
+                for plans, colour in zip(arrays["film"], (SEEN, UNSEEN), strict=True):
+                    ax.add_collection(_lines(plans[k], colour, 0.5, 0.6))
+                    ax.plot(*plans[k, 0, 0, ::-1], "o", ms=2.4, color=colour, mec="white", mew=0.3, zorder=5)
+                left = int(arrays["film_left"][k])
+                if line is axes[0]:
+                    ax.set_title(
+                        {0: "plans"}.get(left, f"{left} steps left" if k else f"noise (T = {left})"),
+                        fontsize=6.5,
+                        pad=2,
+                    )
+            line[0].set_ylabel(
+                name_of(runs, method).replace(" (", "\n("), fontsize=6, rotation=0, ha="right", va="center"
+            )
+        figure.suptitle(f"{short(clean(title))}: plans from one start of each kind, step by step", fontsize=8)
+        figure.legend(handles=[*_starts(), GOAL], loc="outside lower center", ncols=3)
+        yield Drawing(f"film-{slug(task)}", figure, _left_out(runs, found, "no diffusion planner, or none kept"))
+
+
+FIGURES = (rewards, paths, films, worst)

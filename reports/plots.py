@@ -1,9 +1,8 @@
 """Figures of numbers: scores, learning curves, return against reward quality."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,14 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from reports.frame import Runs, estimate
-from reports.render import DAGGER, clean, slug
-from reports.style import FAINT, INK, TEXT, look, short
+from reports.frame import Runs, estimate, rng_for
+from reports.render import DAGGER, clean
+from reports.statistics import probability_of_improvement, profile
+from reports.style import FAINT, INK, TEXT, hash_of, look, short
 from results.schema import METRICS
 
-CLOCKS = ("env_steps", "gradient_steps")
-CLOCK_LABELS = {"env_steps": "environment steps", "gradient_steps": "gradient steps"}
-CURVES_SHOWN = 4  # quantities of one method
+CLOCKS = {"env_steps": "environment steps", "cpu_seconds": "CPU seconds"}
 
 
 @dataclass(frozen=True)
@@ -146,61 +144,147 @@ def understanding(runs: Runs) -> Iterator[Drawing]:
                 x, 0.99, text, transform=ax.transAxes, ha=side, va="top", fontsize=6, color="#6a6a6a", style="italic"
             )
     axes[0].set_ylabel(f"Score ({METRICS['normalized_score'].unit})")
-    marks = [Line2D([], [], ls="", marker=look(m)[1], color=look(m)[0], ms=5, label=name_of(runs, m)) for m in methods]
-    figure.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.1)
+    legend(figure, runs, methods)
     yield Drawing("understanding", figure, notes)
 
 
 def curves(runs: Runs) -> Iterator[Drawing]:
-    """Learning curves of one task: a row per method, a column per quantity it logged, a line per seed.
+    """True score against environment steps and CPU seconds: means over seeds, single seeds thin.
 
-    The quantities are each method's own (a method never sees its score), so no two rows share an axis.
+    Policies shown on the way are scored after the run, from a few starts; no method sees the score.
     """
-    for task, title in runs.tasks.items():
-        file = f"curves-{slug(task)}"
-        logged = {m: _logged(runs, task, m) for m in runs.methods}
-        shown = {m: found for m, found in logged.items() if found}
-        silent = [clean(runs.methods[m]) for m in runs.methods if not logged[m]]
-        notes = [f"no learning curve: {'; '.join(silent)}"] if silent else []
-        if not shown:
-            yield Drawing(file, None, notes)
-            continue
-        columns = max(len({key for _, rows in found for key in rows[1]}) for found in shown.values())
-        columns = min(columns, CURVES_SHOWN)
-        figure = Figure(figsize=(TEXT, 0.4 + 1.05 * len(shown)))
-        axes = figure.subplots(len(shown), columns, squeeze=False)
-        for line, (method, found) in zip(axes, shown.items(), strict=True):
-            keys = list(dict.fromkeys(key for _, rows in found for key in rows[1]))
-            if len(keys) > columns:
-                notes.append(f"{clean(runs.methods[method])}: {', '.join(map(clean, keys[columns:]))} not drawn")
-            for ax, key in zip(line, keys, strict=False):
-                for _, (xs, series) in found:
-                    if key in series:
-                        ax.plot(xs, series[key], color=look(method)[0], lw=0.9, alpha=0.75)
-                ax.set_title(short(clean(key).replace("_", " "), 28), fontsize=7, pad=2)
-                ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-                ax.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
-                ax.yaxis.offsetText.set_fontsize(6)
-                ax.locator_params(nbins=4)
-            for ax in line[len(keys) :]:
-                ax.remove()
-            line[0].set_ylabel("\n".join(wrap(name_of(runs, method), 16)[:3]), fontsize=6.5)
-            line[min(len(keys), columns) - 1].set_xlabel(CLOCK_LABELS[found[0][0]], fontsize=6, loc="right", labelpad=1)
-        figure.suptitle(f"{short(clean(title))}: learning curves, one line per seed", fontsize=8)
-        yield Drawing(file, figure, notes)
+    found = {
+        (task, method): scored
+        for task in runs.tasks
+        for method in runs.methods
+        if (scored := _scored(runs, task, method))
+    }
+    silent = [clean(title) for m, title in runs.methods.items() if m not in runs.controls | {k[1] for k in found}]
+    notes = [f"no score on the way: {'; '.join(silent)}"] if silent else []
+    if not found:
+        yield Drawing("curves", None, notes)
+        return
+    tasks = [t for t in runs.tasks if any(t == task for task, _ in found)]
+    methods = [m for m in runs.methods if any(m == method for _, method in found)]
+    figure = Figure(figsize=(TEXT, 3.9 + 0.17 * math.ceil(len(methods) / 3)))
+    axes = figure.subplots(2, len(tasks), sharey=True, squeeze=False)
+    for row, (clock, label) in zip(axes, CLOCKS.items(), strict=True):
+        for ax, task in zip(row, tasks, strict=True):
+            for method in methods:
+                colour, marker = look(method)
+                seeds = [s for s in found.get((task, method), []) if s[clock][-1] > 0]
+                for one in seeds:
+                    ax.plot(one[clock], one["score"], color=colour, lw=0.5, alpha=0.35)
+                if seeds:
+                    points = min(len(one["score"]) for one in seeds)
+                    mean = {k: np.mean([one[k][:points] for one in seeds], 0) for k in (clock, "score")}
+                    ax.plot(mean[clock], mean["score"], color=colour, marker=marker, ms=3, lw=1.2, mec="white", mew=0.3)
+            for line in (0, 100):
+                ax.axhline(line, color=FAINT, lw=0.8, zorder=0)
+            ax.set_xlabel(label)
+            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+            ax.locator_params(axis="x", nbins=4)
+        row[0].set_ylabel("Score (mean of both starts)")
+    for ax, task in zip(axes[0], tasks, strict=True):
+        ax.set_title(short(clean(runs.tasks[task])))
+    legend(figure, runs, methods)
+    yield Drawing("curves", figure, notes)
 
 
-def _logged(runs: Runs, task: str, method: str) -> list[tuple[str, tuple[np.ndarray, dict[str, np.ndarray]]]]:
-    """Per run with a curve: its clock, the clock's values, and each quantity along it."""
+def _scored(runs: Runs, task: str, method: str) -> list[dict[str, np.ndarray]]:
+    """Per run with more than one scored policy: its clocks and scores."""
     found = []
-    for run in runs.of(task, method).id:
-        rows = runs.records[run].curve if run else []
-        clock = next((c for c in CLOCKS if rows and c in rows[0]), None)
-        keys = list(dict.fromkeys(k for row in rows for k in row if k not in CLOCKS))
-        if clock and keys and len(rows) > 1:
-            columns = {k: np.array([row.get(k, math.nan) for row in rows], float) for k in (clock, *keys)}
-            found.append((clock, (columns.pop(clock), columns)))
+    for id in runs.of(task, method).id:
+        rows = [r for r in (runs.records[id].curve if id else []) if {"score", *CLOCKS} <= r.keys()]
+        if len(rows) > 1:
+            found.append({key: np.array([r[key] for r in rows], float) for key in ("score", *CLOCKS)})
     return found
 
 
-FIGURES = (scores, understanding, curves)
+def legend(figure: Figure, runs: Runs, methods: Sequence[str]) -> None:
+    """One mark per method beneath all panels."""
+    marks = [Line2D([], [], ls="", marker=look(m)[1], color=look(m)[0], ms=5, label=name_of(runs, m)) for m in methods]
+    figure.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.1)
+
+
+def profiles(runs: Runs) -> Iterator[Drawing]:
+    """Performance profiles: the share of runs, tasks alike, that score at least so much (Agarwal et al. 2021)."""
+    strata = complete(runs, "normalized_score")
+    notes = [f"not every run has a score: {'; '.join(lost)}"] if (lost := _without(runs, strata)) else []
+    if not strata:
+        yield Drawing("profiles", None, notes)
+        return
+    figure = Figure(figsize=(TEXT, 2.9 + 0.17 * math.ceil(len(strata) / 3)))
+    ax, low = figure.subplots(), min(0.0, *(s.min() for values in strata.values() for s in values))
+    taus = np.linspace(low, max(100.0, *(s.max() for values in strata.values() for s in values)), 101)
+    for method, values in strata.items():
+        share, ends = profile(values, taus, rng_for("profile", method))
+        colour, marker = look(method)
+        ax.plot(
+            taus, share, color=colour, marker=marker, markevery=(hash_of(method) % 12, 12), ms=4, mec="white", mew=0.3
+        )
+        if ends is not None:
+            ax.fill_between(taus, *ends, color=colour, alpha=0.10, lw=0)
+    ax.set(
+        xlabel=f"Score τ ({METRICS['normalized_score'].unit})",
+        ylabel="Share of runs with score ≥ τ",
+        ylim=(-0.02, 1.02),
+    )
+    legend(figure, runs, [*strata])
+    yield Drawing("profiles", figure, notes)
+
+
+def improvement(runs: Runs) -> Iterator[Drawing]:
+    """The probability that a run of the row's method does better than one of the column's on the same task."""
+    strata = {m: v for m, v in complete(runs, "normalized_score").items() if m not in runs.controls}
+    notes = [f"not every run has a score: {'; '.join(lost)}"] if (lost := _without(runs, strata)) else []
+    if len(strata) < 2:
+        yield Drawing("improvement", None, [*notes, "two methods with whole results are needed"])
+        return
+    methods = sorted(strata, key=lambda m: -np.mean([s.mean() for s in strata[m]]))
+    n, size = len(methods), TEXT * min(1.0, 0.42 + 0.05 * len(methods))
+    figure = Figure(figsize=(size, size - 0.9))
+    ax = figure.subplots()
+    chance = np.full((n, n), np.nan)
+    for i, ours in enumerate(methods):
+        for j, theirs in enumerate(methods[:i]):
+            won, ends = probability_of_improvement(strata[ours], strata[theirs], rng_for("improvement", ours, theirs))
+            chance[i, j], chance[j, i] = won, 1 - won
+            told = bool(ends and not ends.low <= 0.5 <= ends.high) or won in (0.0, 1.0)
+            for a, b, value in ((i, j, won), (j, i, 1 - won)):
+                ink = "white" if abs(value - 0.5) > 0.3 else INK
+                weight = "bold" if told else "normal"
+                ax.text(
+                    b,
+                    a,
+                    f"{value:.2f}".lstrip("0") if value < 1 else "1",
+                    ha="center",
+                    va="center",
+                    fontsize=6,
+                    color=ink,
+                    weight=weight,
+                )
+    image = ax.imshow(chance, cmap="PuOr", vmin=0, vmax=1)
+    ax.set_xticks(range(n), [name_of(runs, m) for m in methods], rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(n), [name_of(runs, m) for m in methods])
+    ax.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=ax, shrink=0.7, aspect=30)
+    bar.set_label("P(row scores higher than column)\nbold: interval without ½, or every pair won", fontsize=7)
+    yield Drawing("improvement", figure, notes)
+
+
+def complete(runs: Runs, metric: str) -> dict[str, list[np.ndarray]]:
+    """Per method all of whose runs have the metric, on every task: its values by task."""
+    found = {}
+    for method in runs.methods:
+        values = [runs.of(task, method)[metric].astype(float).to_numpy() for task in runs.tasks]
+        if all(len(v) and np.isfinite(v).all() for v in values):
+            found[method] = values
+    return found
+
+
+def _without(runs: Runs, shown: Collection[str]) -> list[str]:
+    return [clean(title) for m, title in runs.methods.items() if m not in shown and m not in runs.controls]
+
+
+FIGURES = (scores, understanding, curves, profiles, improvement)

@@ -6,8 +6,10 @@ import string
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 DAGGER = "†"
 LATIN = frozenset(map(chr, range(0xA1, 0x180)))  # what LaTeX prints without further packages
@@ -182,6 +184,21 @@ def _latex_cell(cell: Cell) -> str:
     text = rf"\textbf{{{text}}}" if cell.bold else text
     small = [latex_text(cell.interval)] * bool(cell.interval) + [f"({latex_text(cell.limit)})"] * bool(cell.limit)
     return text + (rf" {{\scriptsize {' '.join(small)}}}" if small else "")
+
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,  # every string, whatever a record holds
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+TEMPLATES.filters["clean"] = clean
+
+
+def html_table(table: Table) -> str:
+    """A ``<table>`` with caption and headings for rows and columns."""
+    return TEMPLATES.get_template("table.html").render(table=table, dagger=DAGGER)
 
 
 def plain(table: Table, width: int = 29) -> str:

@@ -16,13 +16,22 @@ KNOWN: dict[str, tuple[str, str]] = {
     "diffusion-irl-mse": ("#332288", "<"),
     "diffusion-irl-mmd-gaussian": ("#0072B2", "d"),
     "diffusion-irl-mmd-matern": ("#56B4E9", ">"),
+    "diffusion-irl-value": ("#882255", "h"),
+    "diffusion-bc": ("#AA4499", "8"),
+    "dac": ("#117733", "D"),
+    "sqil": ("#999933", "s"),
+    "iq-learn": ("#661100", "P"),
+    "f-irl": ("#44AA99", "H"),
+    "min-distance": ("#6699CC", "X"),
+    "maxent-tabular": ("#7BC8A4", "*"),
     "expert": ("#000000", "s"),
     "oracle-diffuser": ("#4d4d4d", "D"),
+    "oracle-value": ("#666666", "h"),
     "unguided-diffuser": ("#858585", "P"),
     "random": ("#adadad", "X"),
 }
 # for methods without a fixed colour: Paul Tol's muted scheme, less what is too near to the above
-OTHERS = ("#882255", "#117733", "#999933", "#44AA99", "#AA4499", "#661100", "#6699CC", "#AA4466")
+OTHERS = ("#AA4466", "#DDCC77", "#4477AA", "#997700", "#BB5566", "#004488")
 OTHER_MARKERS = "h8*HpdD"
 
 RC: dict[Any, Any] = {
@@ -52,10 +61,14 @@ RC: dict[Any, Any] = {
 def look(method: str) -> tuple[str, str]:
     """Colour and marker of a method, the same in every figure and report; chosen by its name where none is fixed."""
     method = method.split(" (")[0]  # a variant looks like its method
-    if method in KNOWN:
-        return KNOWN[method]
-    digest = hashlib.sha256(method.encode()).digest()
-    return OTHERS[digest[0] % len(OTHERS)], OTHER_MARKERS[digest[1] % len(OTHER_MARKERS)]
+    if (plain := method.split(" (")[0]) in KNOWN:  # whatever its suite runs through
+        return KNOWN[plain]
+    return OTHERS[hash_of(method) % len(OTHERS)], OTHER_MARKERS[hash_of(method + "#") % len(OTHER_MARKERS)]
+
+
+def hash_of(name: str) -> int:
+    """A number of its own for each name, the same everywhere."""
+    return hashlib.sha256(name.encode()).digest()[0]
 
 
 def short(title: str, most: int = 30) -> str:

@@ -1,0 +1,190 @@
+"""The page: one HTML file that holds records, figures and its own script, and needs no network."""
+
+import base64
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from reports.frame import Runs, entry, estimate
+from reports.gallery import Shown
+from reports.render import TEMPLATES, Table, clean, html_table
+from reports.style import look
+from reports.tables import HEADLINE, conditions, ended_all
+from reports.verdict import verdict
+from results.schema import COSTS, METRICS, Record
+from results.store import Store
+
+LIMIT = 5_000_000  # bytes of the whole page
+POINTS = 40  # of each curve
+WIDTHS = (1380, 1000, 700, 480)  # of figures in pixels: the first at which the page keeps to its size
+
+
+def page(
+    runs: Runs,
+    records: Sequence[Record],
+    store: Store,
+    tables: Sequence[Table],
+    shown: Sequence[Shown],
+    problems: Sequence[str],
+    suite: str | None,
+) -> str:
+    """The whole page as HTML.
+
+    Args:
+        runs: the suite reported on.
+        records: all there are; the leaderboard can be switched to other suites.
+        store: where the artefacts stand.
+        tables: the report's.
+        shown: the figures drawn.
+        problems: what is missing.
+        suite: the name of the suite reported on.
+
+    Raises:
+        ValueError: records alone make it larger than :data:`LIMIT`.
+    """
+    template, folder = TEMPLATES.get_template("page.html"), Path(__file__).parent / "templates"
+    fixed: dict[str, Any] = {
+        "suite": suite or ", ".join(sorted({r.suite for r in runs.records.values()})),
+        "ended": ended_all(runs),
+        "verdict": [line.removeprefix("- ") for line in verdict(runs)],
+        "conditions": conditions(runs),
+        "tables": [(t.name, Markup(html_table(t))) for t in tables],
+        "problems": [*runs.notes, *problems],
+        "bad": runs.table[runs.table.status != "ok"].to_dict("records"),
+        "metrics": METRICS | COSTS,
+        "versions": _provenance(runs),
+        "css": Markup((folder / "page.css").read_text(encoding="utf-8")),
+        "js": Markup((folder / "page.js").read_text(encoding="utf-8")),
+        "data": _embedded(_data(runs, records, store, suite)),
+    }
+    for width in WIDTHS:
+        made = template.render(figures=[_figure(s, width) for s in shown], **fixed)
+        if len(made.encode()) < LIMIT:
+            return made
+    raise ValueError(f"the page exceeds {LIMIT} bytes: report on fewer records at a time")
+
+
+def _embedded(data: Any) -> Markup:
+    """JSON that no string in it can end: in a script element only ``<`` matters, the others for good measure."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _figure(shown: Shown, width: int) -> dict[str, Any]:
+    with Image.open(shown.stem.with_name(shown.stem.name + ".png")) as image:
+        picture = image.convert("RGB")
+    if picture.width > width:
+        picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+    held = io.BytesIO()
+    picture.save(held, "WEBP", quality=82, method=4)
+    source = "data:image/webp;base64," + base64.b64encode(held.getvalue()).decode()
+    return {
+        "number": shown.number,
+        "name": shown.stem.name,
+        "caption": shown.caption,
+        "notes": shown.notes,
+        "source": source,
+        "size": picture.size,
+    }
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def _curve(rows: Sequence[Mapping[str, float]]) -> dict[str, list[list[float | None]]]:
+    """Per clock and quantity, at most :data:`POINTS` rows: ``{"env_steps": [[x, ..], ..]}`` as columns by name."""
+    found: dict[str, Any] = {}
+    scored = [r for r in rows if "score" in r]
+    for name, part in (("logged", [r for r in rows if "score" not in r]), ("scored", scored)):
+        picked = [part[i] for i in np.unique(np.linspace(0, len(part) - 1, POINTS).round().astype(int))] if part else []
+        keys = list(dict.fromkeys(k for row in picked for k in row))
+        if picked:
+            found[name] = {k: [_short(row[k]) if k in row else None for row in picked] for k in keys}
+    return found
+
+
+def _provenance(runs: Runs) -> list[str]:
+    """What the runs were made with: one line for each combination that occurs."""
+    lines = set()
+    for r in runs.records.values():
+        p = r.provenance
+        packages = ", ".join(f"{k} {v}" for k, v in sorted(p.get("versions", {}).items()))
+        lines.add(
+            f"commit {str(p.get('commit', 'unknown'))[:12]}{' with changes' * bool(p.get('diff'))}; "
+            f"Python {p.get('python', '?')}; {packages}; {p.get('cpu', '?')}, device {p.get('device', '?')}"
+        )
+    return sorted(lines)
+
+
+def _data(runs: Runs, records: Sequence[Record], store: Store, suite: str | None) -> dict[str, Any]:
+    shared: list[Any] = []  # configurations and provenance, each once
+    place: dict[str, int] = {}
+
+    def once(value: Any) -> int:
+        key = json.dumps(value, sort_keys=True, default=str)
+        if key not in place:
+            place[key] = len(shared)
+            shared.append(json.loads(key))
+        return place[key]
+
+    def row(r: Record) -> dict[str, Any]:
+        folder = store.folder(r.id)
+        values = {k: _short(v) for k, v in r.metrics.items() if math.isfinite(v)}
+        if r.status == "ok":
+            values |= {k: _short(float(getattr(r, k))) for k in COSTS}
+        origin = {k: v for k, v in r.provenance.items() if k != "diff"} | {"changed": bool(r.provenance.get("diff"))}
+        return {
+            "id": r.id, "method": entry(r.method, r.variant), "plain": r.method, "task": r.task, "seed": r.seed,
+            "suite": r.suite, "budget": r.step_budget, "demos": r.demos, "status": r.status, "reason": clean(r.reason),
+            "kind": r.reward_kind, "control": r.control, "values": values, "notes": [clean(n) for n in r.notes],
+            "config": once(r.config), "finished": str(origin.pop("finished", "")), "origin": once(origin),
+            "code": r.code, "base_seed": r.base_seed, "curve": _curve(r.curve),
+            "files": sorted(p.name for p in folder.iterdir()) if folder.is_dir() else [],
+        }  # fmt: skip
+
+    known = {r.id: r for r in records} | runs.records
+    rows = [row(r) for r in sorted(known.values(), key=lambda r: (r.suite, r.task, r.control, r.title, r.seed, r.id))]
+    own = suite or next(iter(sorted({r.suite for r in runs.records.values()})))
+    for line in runs.table[runs.table.status == "missing"].itertuples():
+        rows.append(
+            {
+                "id": "",
+                "method": line.method,
+                "plain": line.method,
+                "task": line.task,
+                "seed": int(str(line.seed)),
+                "suite": own,
+            }
+            | {"budget": None, "demos": None, "status": "missing", "reason": "no record", "control": bool(line.control)}
+            | {"values": {}}
+        )
+    intervals: dict[str, Any] = {}
+    for task in runs.tasks:
+        for method in runs.methods:
+            for metric in [*METRICS, *COSTS]:
+                found = estimate(runs, task, method, metric)
+                if found.interval:
+                    intervals.setdefault(task, {}).setdefault(method, {})[metric] = [
+                        _short(x) for x in found.interval
+                    ] + [found.n]
+    titles = {entry(r.method, r.variant): clean(entry(r.title, r.variant)) for r in known.values()} | {
+        m: clean(t) for m, t in runs.methods.items()
+    }
+    return {
+        "suite": own,
+        "headline": HEADLINE,
+        "metrics": {k: m.model_dump(exclude={"range", "source"}) for k, m in (METRICS | COSTS).items()},
+        "tasks": {r.task: clean(r.task_title) for r in known.values()},
+        "methods": {m: {"title": t, "colour": look(m)[0]} for m, t in titles.items()},
+        "runs": rows,
+        "shared": shared,
+        "intervals": intervals,
+    }

@@ -1,0 +1,218 @@
+"""Figures of what a suite runs through, of where the diffusion method loses, and of bodies that move."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reports.artefacts import Array
+from reports.frame import Runs, estimate, rng_for
+from reports.mazes import Load, chosen
+from reports.plots import Drawing, legend, name_of
+from reports.render import clean, slug
+from reports.statistics import Interval, mean_interval
+from reports.style import FAINT, INK, SEEN, TEXT, UNSEEN, look, short
+from results.schema import METRICS, Record
+
+DEMOS, SCALE = "demos=", "planning.scale="
+BASE = "#9a9a9a"  # steps of the base data
+FAMILY = ("diffusion-irl-mse", "diffusion-irl-mmd-gaussian", "diffusion-irl-mmd-matern")
+
+
+def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Iterator[Drawing]:
+    """Score and ERC against one setting: a line per method with 95 % intervals; what has no setting is a level line.
+
+    Args:
+        records: of any suites; those whose variant starts with ``prefix`` are drawn, and others of their suites.
+        prefix: e.g. ``demos=``.
+        file: name of the figure.
+        axis: name of the setting.
+    """
+    suites = {r.suite for r in records if r.variant.startswith(prefix)}
+    own = [r for r in records if r.suite in suites and r.variant.startswith((prefix, *[""] * (prefix == SCALE)))]
+    tasks = {r.task: r.task_title for r in sorted(own, key=lambda r: r.task)}
+    if not tasks:
+        yield Drawing(file, None, [f"no records of a suite that runs through {axis}: `python -m benchmark run {file}`"])
+        return
+    methods = {r.method: r for r in sorted(own, key=lambda r: (r.control, r.title))}
+    metrics = ("normalized_score", "erc_pearson")
+    figure = Figure(figsize=(TEXT, 3.6 + 0.17 * math.ceil(len(methods) / 3)))
+    axes = figure.subplots(2, len(tasks), sharex=True, sharey="row", squeeze=False)
+    for row, metric in zip(axes, metrics, strict=True):
+        for ax, task in zip(row, tasks, strict=True):
+            for method in methods:
+                values: dict[float | None, list[float]] = {}
+                for r in own:
+                    if (r.task, r.method, r.status) == (task, method, "ok") and metric in r.metrics:
+                        at = float(r.variant.removeprefix(prefix)) if r.variant else None
+                        values.setdefault(at, []).append(r.metrics[metric])
+                _sweep_line(ax, method, values, rng_for("sweep", task, method, metric))
+            ax.set_xscale("log")
+            ax.xaxis.set_major_formatter("{x:g}")
+            for line in (0, 100 if metric == "normalized_score" else 1):
+                ax.axhline(line, color=FAINT, lw=0.8, zorder=0)
+        row[0].set_ylabel(METRICS[metric].short or METRICS[metric].label)
+    for ax, title in zip(axes[0], tasks.values(), strict=True):
+        ax.set_title(short(clean(title)))
+    for ax in axes[1]:
+        ax.set_xlabel(axis)
+    marks = [
+        Line2D([], [], marker=look(m)[1], color=look(m)[0], ms=4, lw=1, label=short(clean(r.title)) + "†" * r.control)
+        for m, r in methods.items()
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1)
+    lost = sum(r.status != "ok" for r in own)
+    yield Drawing(file, figure, [f"{lost} of {len(own)} runs did not end well and are left out"] if lost else [])
+
+
+def _sweep_line(ax: Axes, method: str, values: dict[float | None, list[float]], rng: np.random.Generator) -> None:
+    colour, marker = look(method)
+    if None in values:
+        ax.axhline(float(np.mean(values.pop(None))), color=colour, lw=1, ls=(0, (4, 2)))
+    at = sorted(x for x in values if x is not None)
+    ax.plot(at, [np.mean(values[x]) for x in at], color=colour, marker=marker, ms=4, mec="white", mew=0.3)
+    for x in at:
+        found: Interval | None = mean_interval(values[x], rng)
+        if found:
+            ax.plot([x, x], found, color=colour, lw=0.9, alpha=0.6)
+
+
+def failure_modes(runs: Runs) -> Iterator[Drawing]:
+    """Where the thesis' method loses: from unguided over guided by the learnt to guided by the true reward, and how
+    its reward ranks windows within a start and over starts."""
+    family = [m for m in FAMILY if m in runs.methods]
+    if not family:
+        yield Drawing("failures", None, ["no run of the thesis' method"])
+        return
+    figure = Figure(figsize=(TEXT, 3.5))
+    axes = figure.subplots(2, len(runs.tasks), sharey="row", squeeze=False)
+    steps = [
+        ("unguided-diffuser", "nothing"),
+        ("", "learnt\nreward"),
+        ("oracle-diffuser", "true\nreward"),
+        ("expert", "(expert)"),
+    ]
+    missing: set[str] = set()
+    for (task, title), above, below in zip(runs.tasks.items(), *axes, strict=True):
+        for k, method in enumerate(family):
+            at = [estimate(runs, task, name or method, "normalized_score").mean for name, _ in steps]
+            colour, marker = look(method)
+            above.plot(np.arange(4) + 0.08 * (k - 1), at, color=colour, marker=marker, ms=4, lw=1, mec="white", mew=0.3)
+            for j, metric in enumerate(("window_pearson_within", "window_pearson_overall", "erc_pearson")):
+                found = estimate(runs, task, method, metric)
+                if not found.n:
+                    missing.add(METRICS[metric].label)
+                    continue
+                below.plot(j + 0.16 * (k - 1), found.mean, color=colour, marker=marker, ms=4.5, mec="white", mew=0.3)
+                if found.interval:
+                    below.plot([j + 0.16 * (k - 1)] * 2, found.interval, color=colour, lw=1)
+        above.set_xticks(range(4), [label for _, label in steps], fontsize=6)
+        above.set_title(short(clean(title)))
+        above.axhline(100, color=FAINT, lw=0.8, zorder=0)
+        below.set_xticks(range(3), ["windows,\nsame start", "windows,\nany start", "episodes\n(ERC)"], fontsize=6)
+        below.axhline(0, color=FAINT, lw=0.8, zorder=0)
+        below.set(xlim=(-0.5, 2.5), ylim=(-1.05, 1.05))
+    axes[0][0].set_ylabel("Score, planner guided by")
+    axes[1][0].set_ylabel("Correlation with\nthe true reward")
+    legend(figure, runs, family)
+    yield Drawing("failures", figure, [f"not recorded: {'; '.join(sorted(missing))}"] if missing else [])
+
+
+def steps(runs: Runs, load: Load) -> Iterator[Drawing]:
+    """Learnt against true reward per step (or per window of the reward): base data, and the policy's own episodes."""
+    for task in runs.tasks:
+        found = chosen(runs, load, task, ("own_true", "own_learnt"))
+        if not found:
+            continue
+        across = min(4, len(found))
+        down = math.ceil(len(found) / across)
+        figure = Figure(figsize=(TEXT, 1.55 * down + 0.75))
+        axes = list(figure.subplots(down, across, squeeze=False, sharex=True).flat)
+        for ax in axes[len(found) :]:
+            ax.remove()
+        for ax, (method, (seed, arrays)) in zip(axes, found.items(), strict=False):
+            if "true_steps" in arrays:
+                ax.plot(
+                    arrays["true_steps"], arrays["learnt_steps"], ".", ms=1.2, color=BASE, alpha=0.5, rasterized=True
+                )
+            true, learnt = arrays["own_true"], arrays["own_learnt"]
+            per = round(1000 / true.shape[1]) if true.shape[1] < 1000 else 1
+            half = len(true) // 2
+            for part, colour in ((slice(half, None), UNSEEN), (slice(half), SEEN)):
+                thin = max(1, true[part].size // 800)
+                ax.plot(
+                    true[part].ravel()[::thin] / per,
+                    learnt[part].ravel()[::thin],
+                    ".",
+                    ms=1.6,
+                    color=colour,
+                    alpha=0.5,
+                    rasterized=True,
+                )
+            said = f"seed {seed}" + (f", windows of {per}" if per > 1 else "")
+            ax.set_title(f"{name_of(runs, method)}\n{said}", fontsize=6.5, pad=2)
+            ax.tick_params(labelsize=6)
+            ax.locator_params(nbins=4)
+        figure.supxlabel("True reward of a step", fontsize=8)
+        figure.supylabel("Learnt reward (own unit)", fontsize=8)
+        marks = [
+            Line2D([], [], ls="", marker=".", ms=7, color=c, label=label)
+            for c, label in ((BASE, "held-out base data"), (SEEN, "own, seen starts"), (UNSEEN, "own, unseen starts"))
+        ]
+        figure.legend(handles=marks, loc="outside upper center", ncols=3)
+        yield Drawing(f"steps-{slug(task)}", figure, [f"no learnt reward kept: {w}" for w in _others(runs, found)])
+
+
+def _others(runs: Runs, found: object) -> list[str]:
+    lost = [clean(title) for m, title in runs.methods.items() if m not in found]  # type: ignore[operator]
+    return ["; ".join(lost)] if lost else []
+
+
+def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
+    """Gait strips: MuJoCo's body at equal intervals from mid-episode on, a row per method, seen and unseen start."""
+    for task, title in runs.tasks.items():
+        found = chosen(runs, load, task, ("gait", "gait_radius"))
+        if not found:
+            continue
+        figure = Figure(figsize=(TEXT, 0.62 * len(found) + 0.45))
+        axes = figure.subplots(len(found), 2, squeeze=False)
+        for row, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
+            score = runs.of(task, method).set_index("seed").loc[seed]
+            for ax, bodies, kind, colour in zip(row, arrays["gait"], ("seen", "unseen"), (SEEN, UNSEEN), strict=True):
+                _strip(ax, bodies, arrays["gait_radius"], colour)
+                ax.text(
+                    0.99,
+                    0.97,
+                    f"{score[f'score_{kind}']:.0f}",
+                    transform=ax.transAxes,
+                    ha="right",
+                    va="top",
+                    fontsize=6,
+                )
+            row[0].set_ylabel(
+                name_of(runs, method).replace(" (", "\n("), fontsize=6, rotation=0, ha="right", va="center"
+            )
+        for ax, label in zip(axes[0], ("seen start", "unseen start"), strict=True):
+            ax.set_title(f"{label} (right: score of the run)", fontsize=7, pad=2)
+        figure.suptitle(f"{short(clean(title))}: body every 0.2 s from mid-episode on, moved apart", fontsize=8)
+        yield Drawing(f"gaits-{slug(task)}", figure, [f"no gait: {w}" for w in _others(runs, found)])
+
+
+def _strip(ax: Axes, bodies: Array, radius: Array, colour: str) -> None:
+    """Capsules ``[frames, capsules, 2, 2]`` side by side, the torso's centre of each frame at its own place."""
+    apart = 1.5
+    for k, body in enumerate(bodies):
+        moved = body - [body[0, :, 0].mean() - apart * k, 0]
+        # widths in points follow the axis: 0.046 m of radius at about 18 points a metre
+        ax.add_collection(
+            LineCollection(
+                list(moved), colors=colour, linewidths=2.0, capstyle="round", alpha=0.35 + 0.6 * k / len(bodies)
+            )
+        )
+    ax.axhline(0, color=INK, lw=0.5)
+    ax.set(xlim=(-1, apart * (len(bodies) - 1) + 1), ylim=(-0.12, 1.5), aspect="equal", xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
