@@ -12,8 +12,8 @@ from matplotlib.ticker import EngFormatter
 
 from reports.frame import Runs, estimate, rng_for
 from reports.render import DAGGER, clean
-from reports.statistics import probability_of_improvement, profile
-from reports.style import FAINT, INK, TEXT, hash_of, look, short
+from reports.statistics import performance_profile, probability_of_improvement
+from reports.style import FAINT, INK, TEXT, look, short
 from results.schema import METRICS
 
 CLOCKS = {"env_steps": "environment steps", "cpu_seconds": "CPU seconds"}
@@ -208,26 +208,24 @@ def legend(figure: Figure, runs: Runs, methods: Sequence[str]) -> None:
 
 
 def profiles(runs: Runs) -> Iterator[Drawing]:
-    """Performance profiles: the share of runs, tasks alike, that score at least so much (Agarwal et al. 2021)."""
-    strata = complete(runs, "normalized_score")
+    """Performance profiles: the share of runs, tasks alike, that score more than so much (Agarwal et al. 2021)."""
+    strata = {m: v for m, v in complete(runs, "normalized_score").items() if m not in runs.controls}
     notes = [f"not every run has a score: {'; '.join(lost)}"] if (lost := _without(runs, strata)) else []
     if not strata:
         yield Drawing("profiles", None, notes)
         return
     figure = Figure(figsize=(TEXT, 2.9 + 0.17 * math.ceil(len(strata) / 3)))
     ax, low = figure.subplots(), min(0.0, *(s.min() for values in strata.values() for s in values))
-    taus = np.linspace(low, max(100.0, *(s.max() for values in strata.values() for s in values)), 101)
-    for method, values in strata.items():
-        share, ends = profile(values, taus, rng_for("profile", method))
+    taus = np.linspace(low, max(100.0, *(s.max() for values in strata.values() for s in values)), 41)
+    for k, (method, values) in enumerate(strata.items()):
+        share, ends = performance_profile(values, taus, rng_for("profile", method))
         colour, marker = look(method)
-        ax.plot(
-            taus, share, color=colour, marker=marker, markevery=(hash_of(method) % 12, 12), ms=4, mec="white", mew=0.3
-        )
-        if ends is not None:
-            ax.fill_between(taus, *ends, color=colour, alpha=0.10, lw=0)
+        ax.plot(taus, share, color=colour, marker=marker, markevery=(k % 6, 6), ms=4, mec="white", mew=0.3)
+        known = [(e.low, e.high) if e else (v, v) for e, v in zip(ends, share, strict=True)]
+        ax.fill_between(taus, *zip(*known, strict=True), color=colour, alpha=0.08, lw=0)
     ax.set(
         xlabel=f"Score τ ({METRICS['normalized_score'].unit})",
-        ylabel="Share of runs with score ≥ τ",
+        ylabel="Share of runs with score > τ",
         ylim=(-0.02, 1.02),
     )
     legend(figure, runs, [*strata])

@@ -51,6 +51,10 @@ def record(method: str, task: str, seed: int, **changes: Any) -> Record:
     curve = [
         {clock: 5000.0 * (i + 1), "loss": float(falling[i]), "learnt_reward": 1 - float(falling[i])} for i in range(40)
     ]
+    curve += [
+        {"env_steps": 25_000.0 * k if clock == "env_steps" else 0.0, "cpu_seconds": 1.5 * k, "score": seen * k / 8}
+        for k in range(1, 9)
+    ]
     made = {
         "id": digest.hex()[:16],
         "method": method,
@@ -101,8 +105,20 @@ def artefacts(made: Record) -> dict[str, np.ndarray]:
         cut = max(2, int(seen.shape[1] * min(1.0, METHODS.get(made.method, (0,) * 3 + (50,))[3] / 100)))
         arrays |= {"true_map": true_map, "walls": picture["walls"], "goal": picture["goal"], "grid_xy": grid}
         arrays |= {"paths_seen": seen[:, :cut], "paths_unseen": unseen[:, : max(2, cut // 2)], "demos": seen[:10]}
+        if "diffus" in made.method:
+            noise = rng.normal(0, 2, (2, 6, 16, 16, 2)) * np.linspace(1, 0, 6)[:, None, None, None]
+            along = np.stack([seen[0, :64:4], unseen[0, :64:4]])[:, None, None]
+            arrays |= {"film": along + noise, "film_left": np.array([16, 13, 10, 6, 3, 0])}
         if made.reward_kind in ("raw", "shaped"):
             arrays["reward_map"] = 3 * true_map + rng.uniform(0.1, 1) * np.sin(3 * grid.sum(-1)) - 1
+    else:
+        steps = rng.normal(5, 3, (8, 250 if made.reward_kind == "trajectory" else 1000))
+        middle = np.array([[[0.0, 0.7]], [[1.0, 0.7]]]) + 0.4 * np.arange(10)[:, None, None, None, None] * [1, 0]
+        arrays |= {"gait": np.stack([middle, middle + rng.normal(0, 0.1, middle.shape)])[:, :, :, :, 0].swapaxes(2, 3)}
+        arrays |= {"gait_radius": np.array([0.046])}
+        if made.reward_kind != "none":
+            arrays |= {"own_true": steps, "own_learnt": steps + rng.normal(0, 3, steps.shape)}
+            arrays |= {"true_steps": steps.ravel()[:900], "learnt_steps": steps.ravel()[:900] ** 2}
     return {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in arrays.items()}
 
 
@@ -132,3 +148,22 @@ def study(seeds: int = 3, methods: Iterable[str] = METHODS, tasks: Iterable[str]
         for seed in range(seeds)
         if (method, task, seed) != ("airl", "maze2d-umaze", 2)
     ]
+
+
+def sweeps() -> list[Record]:
+    """What the suites ``demos`` and ``guidance`` leave."""
+    made = [
+        record(m, t, s, demos=n, suite="demos", variant=f"demos={n}")
+        for m in ("bc", "gail", "diffusion-irl-mmd-gaussian")
+        for t in ("maze2d-umaze", "halfcheetah")
+        for n in (1, 3, 10, 50)
+        for s in range(3)
+    ]
+    made += [
+        record(m, t, s, suite="guidance", variant=v)
+        for m, scales in (("diffusion-irl-mse", True), ("oracle-diffuser", True), ("unguided-diffuser", False))
+        for t in TASKS
+        for v in ([f"planning.scale={x}" for x in (0.1, 0.3, 1.0, 3.0, 10.0)] if scales else [""])
+        for s in range(3)
+    ]
+    return [r.model_copy(update={"id": f"{i:016x}"}) for i, r in enumerate(made)]
