@@ -221,8 +221,8 @@ def profiles(runs: Runs) -> Iterator[Drawing]:
         share, ends = performance_profile(values, taus, rng_for("profile", method))
         colour, marker = look(method)
         ax.plot(taus, share, color=colour, marker=marker, markevery=(k % 6, 6), ms=4, mec="white", mew=0.3)
-        known = [(e.low, e.high) if e else (v, v) for e, v in zip(ends, share, strict=True)]
-        ax.fill_between(taus, *zip(*known, strict=True), color=colour, alpha=0.08, lw=0)
+        low_end, high_end = np.array([[*e] if e else [v, v] for e, v in zip(ends, share, strict=True)]).T
+        ax.fill_between(taus, low_end, high_end, color=colour, alpha=0.08, lw=0)
     ax.set(
         xlabel=f"Score τ ({METRICS['normalized_score'].unit})",
         ylabel="Share of runs with score > τ",
