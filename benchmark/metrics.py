@@ -102,6 +102,8 @@ def correlation(
     ma, mb, maa, mbb, mab = (picked @ sums / a.size).T
     spread = (maa - ma**2) * (mbb - mb**2)
     drawn = (mab - ma * mb)[spread > 1e-12] / np.sqrt(spread[spread > 1e-12])
+    if not len(drawn):  # all that differs is in rows too rare to be drawn
+        return Correlation(value, None, None, a.size)
     low, high = np.quantile(drawn, [0.025, 0.975]).clip(-1, 1)
     return Correlation(value, float(low), float(high), a.size)
 

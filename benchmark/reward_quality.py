@@ -1,6 +1,6 @@
 """How well a learnt reward agrees with the true one: correlations by coverage, and distances between rewards."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -121,7 +121,13 @@ def correlations(task: Task, learned: Learned, posed: Posed, task_code: str) -> 
         if data is None:
             yield from _absent([f"erc_pearson{suffix}"], "the task names no uniform states")
             continue
-        learnt, true = pieces(learned, data, rng)
+        try:
+            learnt, true = pieces(learned, data, rng)
+        except NotFinite as error:
+            if suffix != "_uniform":  # no method has seen such states: only there it may break
+                raise
+            yield from _absent([f"erc_pearson{suffix}"], str(error))
+            continue
         returns = learnt.sum(1, keepdims=True), true.sum(1, keepdims=True)
         found = correlation(*returns, rng)
         yield _finding(f"erc_pearson{suffix}", found)
@@ -135,10 +141,14 @@ def correlations(task: Task, learned: Learned, posed: Posed, task_code: str) -> 
         if not suffix:
             ours, theirs = (window_sums(x, length).T if stepwise else x for x in (learnt, true))
             yield _finding("window_pearson", correlation(ours, theirs, rng))
-    learnt, true = pieces(learned, replayed(task, posed.held_out, length, rng), rng)
-    ours, theirs = (x.sum(1).reshape(-1, PER_START) for x in (learnt, true))
-    yield _finding("window_pearson_within", correlation(ours, theirs, rng, within=True))
-    yield _finding("window_pearson_overall", correlation(ours, theirs, rng))
+    try:
+        learnt, true = pieces(learned, replayed(task, posed.held_out, length, rng), rng)
+    except NotFinite as error:
+        yield from _absent(["window_pearson_within", "window_pearson_overall"], str(error))
+    else:
+        ours, theirs = (x.sum(1).reshape(-1, PER_START) for x in (learnt, true))
+        yield _finding("window_pearson_within", correlation(ours, theirs, rng, within=True))
+        yield _finding("window_pearson_overall", correlation(ours, theirs, rng))
     if not stepwise:
         yield from _absent(["step_pearson", "step_spearman"], "a reward of windows has no value per step")
 
@@ -168,16 +178,21 @@ def distances(task: Task, learned: Learned, posed: Posed) -> Iterator[Finding]:
         return env.step(acts)
 
     both, discount = (learned.step_rewards, true), task.discount
-    yield _distance(names[0], coverages[0], epic_distance(*both, coverages[0], discount, rng, PAIRS[1]))
-    if task.states_of is None:
-        yield from _absent([names[1]], "the task's simulator cannot be set to an observation's state")
-    else:
-        yield _distance(names[1], coverages[1], dard_distance(*both, coverages[1], simulate, discount, rng))
-    yield _distance(names[2], coverages[2], starc_distance(*both, coverages[2], discount, rng, resamples=50))
-
-
-def _distance(name: str, coverage: Transitions, found: Estimate) -> Finding:
-    return Finding(name, found.distance, "", Spread(n=len(coverage.obs), error=found.error))
+    found: list[Callable[[Transitions], Estimate]] = [
+        lambda steps: epic_distance(*both, steps, discount, rng, PAIRS[1]),
+        lambda steps: dard_distance(*both, steps, simulate, discount, rng),
+        lambda steps: starc_distance(*both, steps, discount, rng, resamples=50),
+    ]
+    for name, coverage, distance in zip(names, coverages, found, strict=True):
+        if name == "dard_distance" and task.states_of is None:
+            yield from _absent([name], "the task's simulator cannot be set to an observation's state")
+            continue
+        try:
+            value, error = distance(coverage)
+        except ValueError as refused:  # a reward that is not finite on transitions that no data hold
+            yield from _absent([name], str(refused))
+        else:
+            yield Finding(name, value, "", Spread(n=len(coverage.obs), error=error))
 
 
 def _finding(name: str, found: Correlation) -> Finding:

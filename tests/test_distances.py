@@ -96,6 +96,16 @@ def test_epic_of_rewards_of_states_is_their_pearson_distance() -> None:
     assert epic_distance_tabular(*full, 0.0) == 0
 
 
+def test_epic_of_published_rewards() -> None:
+    """Gleave et al. 2021, fig. 2, a 3 x 3 grid: Sparse and Dense are the same, Path and Cliff are 0.27 apart."""
+    path, cliff = ([0, -1, -1, 0, 0, 0, -1, -1, 4], [0, -1, -1, 0, 0, 0, -4, -4, 4])
+    sparse, steps_left = np.eye(9)[8], np.array([4, 3, 2, 3, 2, 1, 2, 1, 0])
+    full = [np.broadcast_to(np.asarray(r, float)[:, None, None], (9, 5, 9)) for r in (path, cliff, sparse)]
+    dense = full[2] - 0.99 * steps_left + steps_left[:, None, None]
+    assert round(epic_distance_tabular(full[0], full[1], 0.99), 2) == 0.27
+    assert epic_distance_tabular(full[2], dense, 0.99) == pytest.approx(0, abs=1e-6)
+
+
 def test_epic_by_hand() -> None:
     # canonical forms (5, -5, 1, -1) / 8 and (-1, 1, -5, 5) / 8: r = -5 / 13
     a, b = np.zeros((2, 2, 1, 2))

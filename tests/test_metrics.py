@@ -179,6 +179,14 @@ class Shaped(Scaled):
         return super().forward(obs, acts, next_obs) + task().discount * potential(next_obs) - potential(obs)
 
 
+class Fragile(Scaled):
+    """Not finite where no data are."""
+
+    def forward(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+        far = (next_obs[..., 2:].abs() > 4.2).all(-1) | ((next_obs - obs)[..., :2].abs() > 0.2).any(-1)
+        return super().forward(obs, acts, next_obs) + torch.where(far, torch.inf, 0.0)
+
+
 class Clock(RewardPart):
     """Counts the transitions that it is asked for, and the calls."""
 
@@ -277,6 +285,14 @@ def test_no_reward_no_reward_metrics() -> None:
 def test_a_reward_that_is_not_finite_is_refused() -> None:
     with pytest.raises(NotFinite, match="133 of 133 episodes"):
         scored(Learned(Still(), Scaled(float("inf")), "raw"))
+
+
+def test_a_reward_that_breaks_off_the_data_loses_only_what_is_measured_there() -> None:
+    found = scored(Learned(Still(), Fragile(1.0), "raw"))
+    assert found.metrics["erc_pearson"] == pytest.approx(1, abs=1e-3)
+    broken = {"erc_pearson_uniform", "epic_distance"}
+    assert {note.split(":")[0] for note in found.notes} >= broken and not broken & found.metrics.keys()
+    assert any("not finite" in note for note in found.notes)
 
 
 def test_references_are_measured_once_and_rank_the_expert_above_random() -> None:
