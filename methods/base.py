@@ -1,5 +1,6 @@
 """What a method is, and what it must return."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
 from envs.problem import Floats, Problem, Trajectories
 
@@ -55,19 +56,25 @@ class Part(torch.nn.Module):
         return Part.known[description["part"]](**description["arguments"])
 
     def save(self, path: Path) -> None:
-        """Writes ``path.json`` and ``path.safetensors``."""
-        path.with_suffix(".json").write_text(json.dumps(self.description()))
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, path.with_suffix(".safetensors"))
+        """Writes ``path.json``, which holds a digest of the weights, and ``path.safetensors``."""
+        weights = save({k: v.contiguous() for k, v in self.state_dict().items()})
+        path.with_suffix(".safetensors").write_bytes(weights)
+        described = {**self.description(), "sha256": hashlib.sha256(weights).hexdigest()}
+        path.with_suffix(".json").write_text(json.dumps(described))
 
     @staticmethod
     def load(path: Path) -> "Part":
         """Rebuilds what :meth:`save` wrote; weights of half precision are widened.
 
         Raises:
-            ValueError: the file names no known part.
+            ValueError: the file names no known part, or the weights are not those that were written with it.
         """
-        part = Part.build(json.loads(path.with_suffix(".json").read_text()))
-        part.load_state_dict(load_file(path.with_suffix(".safetensors")))
+        described, weights = json.loads(path.with_suffix(".json").read_text()), path.with_suffix(".safetensors")
+        content = weights.read_bytes()
+        if described.get("sha256", digest := hashlib.sha256(content).hexdigest()) != digest:
+            raise ValueError(f"{weights} was changed after it was written")
+        part = Part.build(described)
+        part.load_state_dict(load(content))
         return part.eval()
 
 
