@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.cell import Cell
-from benchmark.runner import Plan
+from benchmark.runner import Listener, Plan
 from results.schema import Record
 
 STYLES = {"ok": "green", "failed": "red", "timeout": "red", "skipped": "yellow"}
@@ -89,7 +89,7 @@ class _Running:
         return f"{taken / max(1e-9, time.monotonic() - self.first[0]):,.0f} env steps/s"
 
 
-class Display:
+class Display(Listener):
     """Listens to the runner.
 
     Args:

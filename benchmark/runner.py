@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -39,8 +39,8 @@ class Interrupt:
 POLL = 0.5  # seconds between looks at cells that another run holds
 
 
-class Listener(Protocol):
-    """Is told what happens; a display."""
+class Listener:
+    """Is told what happens; a display. This one hears nothing."""
 
     def started(self, cell: Cell) -> None: ...
 
@@ -76,20 +76,6 @@ class Past:
         of = cell.method, cell.task
         found = self._seconds.get((*of, cell.suite)) or self._seconds.get((*of, ""))
         return statistics.median(found) if found else None
-
-
-class Unheard:
-    """A listener for runs that nobody watches."""
-
-    def started(self, cell: Cell) -> None: ...
-
-    def progressed(self, cell: Cell, fraction: float, values: dict[str, float]) -> None: ...
-
-    def finished(self, cell: Cell, record: Record) -> None: ...
-
-    def left(self, cell: Cell) -> None: ...
-
-    def stopping(self) -> None: ...
 
 
 @dataclass(frozen=True)

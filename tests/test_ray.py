@@ -13,7 +13,7 @@ import pytest
 from benchmark import registry
 from benchmark.cell import Cell
 from benchmark.ray_executor import RayCluster
-from benchmark.runner import Unheard, run
+from benchmark.runner import Listener, run
 from benchmark.suite import cells, load_suite
 from results.schema import Record
 from results.store import Store
@@ -30,7 +30,7 @@ def cluster() -> Iterator[Any]:
     made.shutdown()
 
 
-class Killer(Unheard):
+class Killer(Listener):
     """Ends a node, without grace, once a cell is done and another is under way there."""
 
     def __init__(self, cluster: Any, node: Any) -> None:
@@ -80,7 +80,7 @@ def test_artefacts_come_back_from_nodes_that_do_not_see_the_results(cluster: Any
     executor = RayCluster(store, {}, cluster.address)
     executor._seen_as = "/nowhere/runs"
     (cell,) = grid(tmp_path, ["toy-counts"], 1)
-    run([cell], store, executor, Unheard(), {})
+    run([cell], store, executor, Listener(), {})
     assert [record.status for record in store.load()[0]] == ["ok"]
     assert (store.folder(cell.id) / "artefacts.npz").is_file()
     assert not list((tmp_path / "runs" / ".work").iterdir())

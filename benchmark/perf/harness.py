@@ -10,7 +10,7 @@ from benchmark.cell import Cell
 from benchmark.executors import Processes
 from benchmark.perf import Row
 from benchmark.registry import discover
-from benchmark.runner import Unheard, run
+from benchmark.runner import Listener, run
 from benchmark.suite import Suite, cells
 from results.store import Store
 
@@ -26,7 +26,7 @@ def seconds(todo: Sequence[Cell], workers: int) -> tuple[float, float]:
         executor = Processes(workers, store, {}, sorted({cell.method_module for cell in todo} | {todo[0].task_module}))
         for part in (todo[:1], todo[1:]):
             began = time.monotonic()
-            run(part, store, executor, Unheard(), {})
+            run(part, store, executor, Listener(), {})
         wall, timed = time.monotonic() - began, {cell.id for cell in todo[1:]}
         return wall, sum(record.score_seconds for record in store.load()[0] if record.id in timed)
 
