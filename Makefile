@@ -5,11 +5,11 @@ PYTHON  ?= python3
 PY      := .venv/bin/python
 export OMP_NUM_THREADS = 1
 
-.PHONY: help bench smoke test-one test test-slow perf check report clean
+.PHONY: help bench smoke test-one test test-slow perf check report figures clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
-	@echo 'Variables: SUITE=$(SUITE) WORKERS=$(WORKERS) M=method SEEDS=0-2 PYTHON=$(PYTHON)'
+	@echo 'Variables: SUITE=$(SUITE) WORKERS=$(WORKERS) M=method SEEDS=0-2 RECORDS=folder FIG=6 PYTHON=$(PYTHON)'
 
 # torch first: its CPU build must stand before a dependency asks for another one
 .venv/.stamp: pyproject.toml
@@ -24,8 +24,11 @@ bench: .venv/.stamp  ## run SUITE (what is left of it), then tables and figures 
 smoke:  ## every method on every task at toy budget
 	@$(MAKE) bench SUITE=smoke
 
-report: .venv/.stamp  ## tables and figures of SUITE from its records
-	$(PY) -m benchmark report $(SUITE)
+report: .venv/.stamp  ## page, tables and figures of SUITE from its records (RECORDS=folder)
+	$(PY) -m benchmark report $(SUITE) $(if $(RECORDS),--results $(RECORDS))
+
+figures: .venv/.stamp  ## figure FIG (number or name) of SUITE, in reports/out/figures/ (RECORDS=folder)
+	$(PY) -m benchmark figures $(FIG) $(SUITE) $(if $(RECORDS),--results $(RECORDS))
 
 test-one: .venv/.stamp  ## the checks that every method must pass, for method M
 	$(PY) -m benchmark check $(M)

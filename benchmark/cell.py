@@ -20,6 +20,7 @@ from benchmark.pose import pose
 from benchmark.provenance import code_hash
 from benchmark.registry import load_method, load_task
 from benchmark.score import score
+from envs.d4rl_scores import REFERENCES
 from envs.seeding import seed_of, stream
 from methods.base import Learned
 from methods.tuned import trials
@@ -147,6 +148,8 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
         raise TypeError(f"fit returned a {type(learned).__name__}; it must return a methods.base.Learned")
     progress(1.0, {})
     found = score(task, learned, posed, cell.seed, cell.eval_starts, code_hash(cell.task_module))
+    if cell.task in REFERENCES:  # a unit for comparison with papers; the same return on another scale
+        found.put("d4rl_score", REFERENCES[cell.task].score(found.metrics["return_seen"]))
     if cell.reoptimise:
         from benchmark.reoptimise import reoptimised  # costs much, so only where it is asked for
 

@@ -243,11 +243,72 @@ def report(
     for name in metric or []:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
+    from reports.build import build
+    from reports.tables import HEADLINE
+
+    store, name, expected = _to_report(suite, results)
+    print(build(store.root, out, name, expected, metric or HEADLINE))
+    print(f"\nPage: {out}/index.html   Tables and figures: {out}/   Records: {store.root}/")
+
+
+def _to_report(suite: str, results: Path) -> tuple["Store", str, dict[str, tuple[str, str, int, str]] | None]:
+    """The store, the suite's name, and its runs by id; None for all records of that name, made by other code."""
     name, cells, _ = _grid(suite, None, None, None, None)
     store = _store(results)
-    if not any(store.get(cell.id) for cell in cells):
+    records = store.load()[0]
+    if {record.id for record in records} & {cell.id for cell in cells}:
+        return store, name, {cell.id: cell.place for cell in cells}
+    if not any(record.suite == name for record in records):
         raise UserError(f"no records of suite {suite!r} in {results}: run `python -m benchmark run {suite}` first")
-    _report(store, out, name, cells, metric)
+    _warn(f"the records of suite {name!r} in {results} were made by other code or settings than stand here")
+    return store, name, None
+
+
+@app.command()
+def figures(
+    figure: Annotated[str, typer.Argument(help="Number or name, as 6 or understanding.")],
+    suite: Suite = "quick",
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = OUT,
+) -> None:
+    """Draw one figure of a suite from its records."""
+    from reports.build import one_figure
+
+    store, name, expected = _to_report(suite, results)
+    try:
+        drawn, problems = one_figure(store.root, out, figure, name, expected)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for problem in problems:
+        _warn(problem)
+    for path in drawn:
+        print(path)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="RECORDS_A", help="Folder of records, e.g. of the main branch.")],
+    after: Annotated[Path, typer.Argument(metavar="RECORDS_B", help="Folder of records, e.g. of a change.")],
+    metric: Annotated[list[str] | None, typer.Option(help="What to compare. Repeatable.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything became worse.")] = False,
+) -> None:
+    """What changed between two sets of results, with intervals, as Markdown."""
+    from reports import compare as comparison
+    from reports.render import markdown
+    from results.schema import COSTS, METRICS
+
+    for name in metric or []:
+        if name not in METRICS | COSTS:
+            raise unknown("metric", name, METRICS | COSTS)
+    old, new = _store(before), _store(after)
+    for store in (old, new):
+        _warn_corrupt(store)
+    try:
+        table, worse = comparison.compare(old.load()[0], new.load()[0], metric or comparison.COMPARED)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    print(markdown(table))
+    raise typer.Exit(1 if worse and strict else 0)
 
 
 @app.command()

@@ -182,10 +182,10 @@ def films(runs: Runs, load: Load) -> Iterator[Drawing]:
             continue
         moments = max(len(a["film_left"]) for _, a in found.values())
         rows, columns = next(iter(found.values()))[1]["walls"].shape
-        width = (TEXT - 1.0) / moments
+        width = (TEXT - 1.35) / moments
         figure = Figure(figsize=(TEXT, len(found) * (width * (rows - 1.4) / (columns - 1.4) + 0.08) + 0.8))
         axes = figure.subplots(len(found), moments, squeeze=False)
-        for line, (method, (_, arrays)) in zip(axes, found.items(), strict=True):
+        for top, line, (method, (_, arrays)) in zip([True, *[False] * len(found)], axes, found.items(), strict=False):
             for ax, k in zip(line, range(moments), strict=True):
                 if k >= len(arrays["film_left"]):
                     ax.remove()
@@ -196,7 +196,7 @@ def films(runs: Runs, load: Load) -> Iterator[Drawing]:
                     ax.add_collection(_lines(plans[k], colour, 0.5, 0.6))
                     ax.plot(*plans[k, 0, 0, ::-1], "o", ms=2.4, color=colour, mec="white", mew=0.3, zorder=5)
                 left = int(arrays["film_left"][k])
-                if line is axes[0]:
+                if top:
                     ax.set_title(
                         {0: "plans"}.get(left, f"{left} steps left" if k else f"noise (T = {left})"),
                         fontsize=6.5,

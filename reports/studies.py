@@ -94,14 +94,13 @@ def failure_modes(runs: Runs) -> Iterator[Drawing]:
         ("unguided-diffuser", "nothing"),
         ("", "learnt\nreward"),
         ("oracle-diffuser", "true\nreward"),
-        ("expert", "(expert)"),
     ]
     missing: set[str] = set()
     for (task, title), above, below in zip(runs.tasks.items(), *axes, strict=True):
         for k, method in enumerate(family):
             at = [estimate(runs, task, name or method, "normalized_score").mean for name, _ in steps]
             colour, marker = look(method)
-            above.plot(np.arange(4) + 0.08 * (k - 1), at, color=colour, marker=marker, ms=4, lw=1, mec="white", mew=0.3)
+            above.plot(np.arange(3) + 0.08 * (k - 1), at, color=colour, marker=marker, ms=4, lw=1, mec="white", mew=0.3)
             for j, metric in enumerate(("window_pearson_within", "window_pearson_overall", "erc_pearson")):
                 found = estimate(runs, task, method, metric)
                 if not found.n:
@@ -110,13 +109,13 @@ def failure_modes(runs: Runs) -> Iterator[Drawing]:
                 below.plot(j + 0.16 * (k - 1), found.mean, color=colour, marker=marker, ms=4.5, mec="white", mew=0.3)
                 if found.interval:
                     below.plot([j + 0.16 * (k - 1)] * 2, found.interval, color=colour, lw=1)
-        above.set_xticks(range(4), [label for _, label in steps], fontsize=6)
+        above.set_xticks(range(3), [label for _, label in steps], fontsize=6)
         above.set_title(short(clean(title)))
         above.axhline(100, color=FAINT, lw=0.8, zorder=0)
         below.set_xticks(range(3), ["windows,\nsame start", "windows,\nany start", "episodes\n(ERC)"], fontsize=6)
         below.axhline(0, color=FAINT, lw=0.8, zorder=0)
         below.set(xlim=(-0.5, 2.5), ylim=(-1.05, 1.05))
-    axes[0][0].set_ylabel("Score, planner guided by")
+    axes[0][0].set_ylabel("Score of the planner\nguided by")
     axes[1][0].set_ylabel("Correlation with\nthe true reward")
     legend(figure, runs, family)
     yield Drawing("failures", figure, [f"not recorded: {'; '.join(sorted(missing))}"] if missing else [])
@@ -155,7 +154,7 @@ def steps(runs: Runs, load: Load) -> Iterator[Drawing]:
                 )
             said = f"seed {seed}" + (f", windows of {per}" if per > 1 else "")
             ax.set_title(f"{name_of(runs, method)}\n{said}", fontsize=6.5, pad=2)
-            ax.tick_params(labelsize=6)
+            ax.tick_params(labelsize=6, labelbottom=True)
             ax.locator_params(nbins=4)
         figure.supxlabel("True reward of a step", fontsize=8)
         figure.supylabel("Learnt reward (own unit)", fontsize=8)
@@ -178,7 +177,7 @@ def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
         found = chosen(runs, load, task, ("gait", "gait_radius"))
         if not found:
             continue
-        figure = Figure(figsize=(TEXT, 0.62 * len(found) + 0.45))
+        figure = Figure(figsize=(TEXT, 0.42 * len(found) + 0.5))
         axes = figure.subplots(len(found), 2, squeeze=False)
         for row, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
             score = runs.of(task, method).set_index("seed").loc[seed]
@@ -214,5 +213,5 @@ def _strip(ax: Axes, bodies: Array, radius: Array, colour: str) -> None:
             )
         )
     ax.axhline(0, color=INK, lw=0.5)
-    ax.set(xlim=(-1, apart * (len(bodies) - 1) + 1), ylim=(-0.12, 1.5), aspect="equal", xticks=[], yticks=[])
+    ax.set(xlim=(-1, apart * (len(bodies) - 1) + 1), ylim=(-0.12, 1.7), aspect="equal", xticks=[], yticks=[])
     ax.spines[:].set_visible(False)

@@ -18,16 +18,8 @@ from reports.statistics import (
 )
 from results.schema import COSTS, METRICS
 
-MAIN = ("score_seen", "score_unseen", "erc_pearson", "erc_pearson_mixture")
+MAIN = ("score_seen", "score_unseen", "d4rl_score", "erc_pearson", "erc_pearson_mixture")
 HEADLINE = ("score_seen", "score_unseen", "erc_pearson")
-REWARD = (
-    "erc_pearson",
-    "erc_spearman",
-    "erc_distance",
-    "erc_pearson_mixture",
-    "step_pearson",
-    "window_pearson",
-)
 AGGREGATE = ("normalized_score", "erc_pearson")
 ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 NONE = "\N{EN DASH}"
@@ -125,15 +117,16 @@ def data(runs: Runs, metrics: Sequence[str], methods: Sequence[str] | None = Non
     for task, task_title in runs.tasks.items():
         for method in runs.methods if methods is None else methods:
             found = [estimate(runs, task, method, metric) for metric in metrics]
+            ends = found[0] if found else estimate(runs, task, method, MAIN[0])
             row: dict[str, object] = {
                 "task": task,
                 "task_title": task_title,
                 "method": method,
                 "title": runs.methods[method],
                 "control": method in runs.controls,
-                "expected": found[0].expected,
+                "expected": ends.expected,
             }
-            row |= {s: found[0].statuses[s] for s in ("ok", "failed", "timeout", "skipped", "missing")}
+            row |= {s: ends.statuses[s] for s in ("ok", "failed", "timeout", "skipped", "missing")}
             for metric, value in zip(metrics, found, strict=True):
                 low, high = value.interval or (math.nan, math.nan)
                 row |= {metric: value.mean, f"{metric}_low": low, f"{metric}_high": high, f"{metric}_n": value.n}
@@ -143,14 +136,14 @@ def data(runs: Runs, metrics: Sequence[str], methods: Sequence[str] | None = Non
 
 def main(runs: Runs) -> Table:
     """Scores and ERC of every method on every task."""
-    sections = []
+    sections, metrics = [], [m for m in MAIN if m != "d4rl_score" or measured(runs, [m])]
     for task, title in runs.tasks.items():
-        entries = _metrics(runs, task, MAIN)
+        entries = _metrics(runs, task, metrics)
         ends = {m: Cell(ended(estimate(runs, task, m, MAIN[0]))) for m in runs.methods}
         sections.append(Section(title, _lines(runs, lambda m, e=entries, r=ends: [*e(m), r[m]])))  # type: ignore[misc]
     caption = f"Imitation and reward quality. Score: {METRICS['score_seen'].unit}. {READING} "
     caption += "; ".join(conditions(runs)) + "."
-    return Table("main", caption, [*map(label, MAIN), "Runs"], sections, data(runs, MAIN))
+    return Table("main", caption, [*map(label, metrics), "Runs"], sections, data(runs, metrics))
 
 
 def headline(runs: Runs, metrics: Sequence[str] = HEADLINE) -> Table:
@@ -163,23 +156,71 @@ def headline(runs: Runs, metrics: Sequence[str] = HEADLINE) -> Table:
     return Table("headline", caption, header, [Section("", lines)], data(runs, metrics), groups)
 
 
-def reward(runs: Runs) -> Table:
-    """How well the learnt reward agrees with the true one, by measure and coverage."""
-    kinds = {
-        m: sorted({k for k in runs.table.reward_kind[runs.table.method == m] if k not in ("", "none")})
-        for m in runs.methods
-    }
-    with_reward = [m for m in runs.methods if kinds[m]]
-    sections = []
-    for task, title in runs.tasks.items():
-        entries = _metrics(runs, task, REWARD)
-        lines = _lines(runs, lambda m, e=entries: [Cell("/".join(kinds[m])), *e(m)], with_reward)  # type: ignore[misc]
-        sections.append(Section(title, lines))
-    without = [runs.methods[m] for m in runs.methods if not kinds[m]]
-    caption = "Reward quality. Kind: what the method calls its reward (raw, shaped, or of whole trajectories). "
-    caption += f"Without a reward in any run, so not listed: {'; '.join(without)}. " if without else ""
-    header = ["Kind", *map(label, REWARD)]
-    return Table("reward", caption + READING, header, sections, data(runs, REWARD, with_reward))
+def measured(runs: Runs, metrics: Sequence[str]) -> list[str]:
+    """Those of the metrics that any run has."""
+    return [m for m in metrics if runs.table[m].notna().any()]
+
+
+def _grouped(name: str, group: str, said: str) -> Callable[[Runs], Table]:
+    """A table of all metrics of a group that any run has: what the schema gains appears by itself."""
+
+    def made(runs: Runs) -> Table:
+        metrics = measured(runs, [m for m in METRICS if METRICS[m].group == group])
+        kinds = {m: sorted({*runs.table.reward_kind[runs.table.method == m]} - {"", "none"}) for m in runs.methods}
+        of_reward = group != "imitation"
+        shown = [m for m in runs.methods if kinds[m] or not of_reward] if metrics else []
+        sections = []
+        for task, title in runs.tasks.items():
+            entries = _metrics(runs, task, metrics)
+            own = {m: [Cell("/".join(kinds[m]))] * of_reward + entries(m) for m in shown}
+            lines = _lines(runs, own.__getitem__, shown)
+            sections.append(Section(title, lines))
+        without = [runs.methods[m] for m in runs.methods if m not in shown]
+        caption = said if metrics else f"{said}No run has one of these. "
+        caption += f"Without a reward in any run, so not listed: {'; '.join(without)}. " if without and metrics else ""
+        header = [*["Kind"] * of_reward, *map(label, metrics)]
+        return Table(name, caption + READING, header, sections if metrics else [], data(runs, metrics, shown))
+
+    return made
+
+
+KIND = "Kind: what the method calls its reward (raw, shaped, or of whole trajectories). "
+imitation = _grouped(
+    "imitation", "imitation", "Imitation: scores, returns, and distances to the demonstrator's states. "
+)
+reward = _grouped("reward", "correlation", f"Reward quality: correlations by measure and coverage. {KIND}")
+distance = _grouped("distance", "distance", f"Distances between learnt and true reward. {KIND}")
+reoptimised = _grouped("reoptimised", "reoptimised", f"Fresh agents trained on the learnt reward alone. {KIND}")
+
+
+def iqms(runs: Runs) -> Table:
+    """Interquartile means of each task and of all, with 95 % intervals; methods with a failure are not aggregated."""
+    lines, rows, tasks = [], [], [*runs.tasks]
+    for method in runs.methods:
+        cells: list[Cell] = []
+        row: dict[str, object] = {"method": method, "title": runs.methods[method], "control": method in runs.controls}
+        for metric in AGGREGATE:
+            strata = [runs.of(t, method)[metric].astype(float).to_numpy() for t in tasks]
+            for name, part in [*zip(tasks, ([s] for s in strata), strict=True), ("all", strata)]:
+                values = np.concatenate(part)
+                if not len(values) or not np.isfinite(values).all():
+                    have = int(np.isfinite(values).sum())
+                    cells.append(Cell(f"{have}/{len(values)} values" if have else NONE))
+                    continue
+                value, ends = iqm(values), iqm_interval(part, rng_for("iqm", name, method, metric))
+                few = f"n<{MIN_SEEDS}" if min(map(len, part)) < MIN_SEEDS else ""
+                cells.append(Cell(number(value, metric), bounds(ends, metric), few))
+                low, high = ends or (math.nan, math.nan)
+                row |= {f"{metric}_{name}": value, f"{metric}_{name}_low": low, f"{metric}_{name}_high": high}
+        lines.append(Line(runs.methods[method], method in runs.controls, cells))
+        rows.append(row)
+    caption = (
+        f"Interquartile means over seeds (all: over tasks and seeds) with 95 % bootstrap intervals; n<{MIN_SEEDS}: "
+    )
+    caption += "too few seeds for one. k/N values: a run has none, so there is no mean. † control."
+    header = [*runs.tasks.values(), "all"] * len(AGGREGATE)
+    groups = [(label(metric), len(tasks) + 1) for metric in AGGREGATE]
+    return Table("iqm", caption, header, [Section("", lines)], pd.DataFrame(rows), groups)
 
 
 def cost(runs: Runs) -> Table:
@@ -288,7 +329,7 @@ def _short(reason: str) -> str:
     return reason if len(reason) <= 200 else reason[:199] + "…"
 
 
-TABLES = (main, aggregate, reward, cost, failures)
+TABLES = (main, iqms, aggregate, imitation, reward, distance, reoptimised, cost, failures)
 
 
 def ended_all(runs: Runs) -> str:

@@ -42,6 +42,8 @@ _TABLE = """
 +1 | -inf inf | 1 | undiscounted return | imitation
   return_seen | True return, seen starts | | mean over starts
   return_unseen | True return, unseen starts | | mean over starts
++1 | -inf inf | 1 | 0 D4RL's random, 100 D4RL's expert | imitation
+  d4rl_score | D4RL-normalised score, seen starts | D4RL | Fu et al. 2020: return_seen on D4RL's scale
 -1 | 0 inf | 2 | sd of base states | imitation
   occupancy_wasserstein | Sliced Wasserstein to demonstrator | SW | POT: states visited from all evaluation starts
 -1 | 0 1.5 | 2 | kernel distance | imitation

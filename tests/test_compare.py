@@ -1,0 +1,93 @@
+"""Two result sets side by side: what got better, worse, lost or stayed, against values by hand."""
+
+from pathlib import Path
+
+import pytest
+from made_up import record, write
+
+from benchmark.cli import main
+from reports.compare import compare
+from results.schema import Record
+
+SEEDS = range(5)
+
+
+def runs(*scores: float, **changes: object) -> list[Record]:
+    found = [
+        record("gail", "halfcheetah", s, metrics={"normalized_score": v, "erc_pearson": 0.5}, **changes)
+        for s, v in enumerate(scores)
+    ]
+    return [r.model_copy(update={"code": "other", "id": f"{id(r):016x}"}) for r in found]
+
+
+def verdict(before: list[Record], after: list[Record]) -> str:
+    table, _ = compare(before, after, ["normalized_score"])
+    return str(table.data.verdict[0])
+
+
+def test_a_difference_is_paired_by_seed() -> None:
+    table, worse = compare(runs(10, 50, 90, 30, 70), runs(15, 56, 95, 34, 75), ["normalized_score"])
+    assert table.data.difference[0] == pytest.approx(5.0)  # far apart over seeds, close within each
+    assert table.data.verdict[0] == "better"
+    assert not worse
+
+
+def test_worse_equal_and_what_cannot_be_told() -> None:
+    before = runs(10, 11, 12, 13, 14)
+    assert compare(before, runs(1, 2, 3, 4, 4), ["normalized_score"])[1]
+    assert verdict(before, runs(1, 2, 3, 4, 4)) == "worse"
+    assert verdict(before, runs(10, 11, 12, 13, 14)) == "equal"
+    assert verdict(before, runs(12, 9, 14, 11, 15)) == "not told apart"
+    assert verdict(before[:2], runs(20, 21)) == "n<3"
+
+
+def test_lower_is_better_where_the_schema_says_so() -> None:
+    table, worse = compare(runs(1, 2, 3, cpu_seconds=10.0), runs(1, 2, 3, cpu_seconds=20.0), ["cpu_seconds"])
+    assert table.data.verdict[0] == "worse"
+    assert not worse  # cost alone fails nobody
+
+
+def test_a_run_that_no_longer_ends_well_is_worse() -> None:
+    after = runs(10, 11, 12)
+    after[1] = after[1].model_copy(update={"status": "failed", "reason": "boom"})
+    table, worse = compare(runs(10, 11, 12), after)
+    assert worse
+    assert "no longer ends well: seed 1: failed, boom" in table.sections[0].lines[0].cells[0].text
+
+
+def test_what_one_side_lacks_and_what_is_the_same_is_said() -> None:
+    same = [record("bc", "halfcheetah", s) for s in SEEDS]
+    table, _ = compare([*same, record("airl", "halfcheetah", 0)], [*same, record("sqil", "halfcheetah", 0)])
+    said = {line.title: line.cells[0].text for line in table.sections[0].lines}
+    assert said == {"AIRL": "only before, 1 runs", "Behavioural cloning": "the same runs", "sqil": "only after, 1 runs"}
+    with pytest.raises(ValueError, match="two sets of records are needed, got 0 and 5"):
+        compare([], same)
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["benchmark", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [str(tmp_path / name) for name in ("a", "b")]
+    write(Path(folders[0]), runs(10, 11, 12, 13, 14, suite="quick"))
+    write(Path(folders[1]), runs(1, 2, 3, 4, 4, suite="quick"))
+    assert command(monkeypatch, "compare", *folders) == 0
+    assert "| GAIL | Score | 12.0 | 2.8 | −9.2" in capsys.readouterr().out  # noqa: RUF001
+    assert command(monkeypatch, "compare", "--strict", *folders) == 1
+    assert command(monkeypatch, "compare", folders[0], str(tmp_path / "none")) == 2
+    assert command(monkeypatch, "compare", "--metric", "speed", *folders) == 2
+    assert command(monkeypatch, "figures", "6", "--results", folders[0], "--out", str(tmp_path / "out")) == 0
+    found = capsys.readouterr()
+    assert "made by other code or settings" in found.err
+    assert [p.name for p in sorted((tmp_path / "out" / "figures").iterdir())] == [
+        "understanding.pdf",
+        "understanding.png",
+    ]
+    assert command(monkeypatch, "figures", "12", "--results", folders[0], "--out", str(tmp_path / "out")) == 2
+    assert "figure '12' is unknown: choose from 1 rewards" in capsys.readouterr().err
+    assert command(monkeypatch, "figures", "6", "--results", str(tmp_path / "none")) == 2
+    assert "run `python -m benchmark run quick` first" in capsys.readouterr().err
