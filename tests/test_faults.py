@@ -220,13 +220,13 @@ def test_a_store_that_can_only_be_read_is_read(desk: Desk, tmp_path: Path) -> No
 
 
 def test_status_tells_all_and_retry_redoes_failures_only(desk: Desk) -> None:
-    desk.suite.write_text(SUITE.replace("timeout_s: 60", "timeout_s: 3"))
+    desk.suite.write_text(SUITE.replace("timeout_s: 60", "timeout_s: 6"))
     toys = ("COUNTS", "RAISES", "HANGS", "SKIPS")
     before = desk.run(*toys)
     code, out, _ = desk.do(*desk.arguments("status", *toys))
     assert code == 0 and "1 failed, 1 ok, 1 skipped, 1 timeout" in out
     error = Store(desk.results).folder(before["toy-raises"].id) / "error.txt"
-    assert "ValueError: as intended" in out and str(error) in out and "ended after 3 s" in out
+    assert "ValueError: as intended" in out and str(error) in out and "ended after 6 s" in out
     after = desk.run(*toys, extra=("--retry", "failed"))
     same = {name for name in before if before[name] == after[name]}
     assert same == {"toy-counts", "toy-hangs", "toy-skips"}
