@@ -140,6 +140,7 @@ class Study:
     def write(self, folder: Path) -> Path:
         """Puts the outcome where :mod:`methods.tuned` finds it."""
         path = folder / f"{self.method.name}--{self.task.name}.json"
+        folder.mkdir(parents=True, exist_ok=True)
         whole = path.with_suffix(".tmp")
         whole.write_text(json.dumps(self.outcome(), indent=1) + "\n")
         return whole.replace(path)

@@ -58,8 +58,8 @@ def test_better_behaviour_wins_and_a_stopped_study_goes_on(tmp_path: Path, monke
     by_gain = {json.dumps(trial["settings"]): trial["value"] for trial in outcome["trials"]}
     assert by_gain['{"gain": 10.0}'] < by_gain["{}"] < by_gain['{"gain": -10.0}']
 
-    monkeypatch.setattr(tuned, "FOLDER", tmp_path)
-    again.write(tmp_path)
+    monkeypatch.setattr(tuned, "FOLDER", tmp_path / "new")
+    again.write(tmp_path / "new")
     assert tuned.tuned("steer", {"maze2d-umaze": {"breaks": False, "gain": 1.0}, "halfcheetah": {}}) == {
         "maze2d-umaze": {"breaks": False, "gain": 10.0},
         "halfcheetah": {},
