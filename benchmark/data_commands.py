@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from envs.problem import Dataset, Task
 
 app = typer.Typer(
-    help="Data sets: list, make, describe, import, export, and train the policies they come from.", no_args_is_help=True
+    help="Data sets: list, make, describe, import, export, fetch, and train the policies they come from.",
+    no_args_is_help=True,
 )
 
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Name. Repeatable.")]
@@ -24,6 +25,7 @@ Seeds = Annotated[str | None, typer.Option(help="As in 0-4, 0,2 or 3.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Horizon = Annotated[int | None, typer.Option(min=1, help="Steps of each episode that are kept; all if not given.")]
 OfTask = Annotated[str | None, typer.Option("--task", help="Task that the file is checked against.")]
+MADE_HERE = "MIT, as this project: made by its recipes"
 
 
 def discovered() -> "Registry":
@@ -82,15 +84,16 @@ def data_describe(
     seed: Annotated[int, typer.Option(help="Of a task's data.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Episodes, shapes, true returns, D4RL-normalised score and content hash."""
-    if Path(source).exists() or Path(source).suffix or os.sep in source:
+    """Episodes, shapes, true returns, D4RL-normalised score, state coverage, content hash and licence."""
+    made = not (Path(source).exists() or Path(source).suffix or os.sep in source)
+    if not made:
         found = {source: _load(Path(source), horizon, task)}
     elif horizon is not None or task is not None:
         raise UserError(f"{source!r} is no file: --horizon and --task are for files")
     else:
         task, one = source, discovered().task(source)[0]
         found = {f"{source} base": one.base(seed), f"{source} demos": one.demos(one.default_demos, seed)}
-    rows = [_description(name, dataset, task) for name, dataset in found.items()]
+    rows = [_description(name, dataset, task, made) for name, dataset in found.items()]
     if as_json:
         print(json.dumps({"datasets": rows}, indent=1))
         return
@@ -101,7 +104,19 @@ def data_describe(
         if (d4rl := row["d4rl"]) is not None:
             score = "not given" if d4rl["score"] is None else f"{d4rl['score']:.1f}"
             print(f"  D4RL-normalised score  {score}{' (' + d4rl['note'] + ')' if d4rl['note'] else ''}")
-        print(f"  content hash  {row['hash']}")
+        print(f"  state coverage  {row['coverage']:.1%} of the cells of a 10 x 10 grid over any two observed numbers")
+        print(f"  content hash  {row['hash']}   licence  {row['licence']}")
+
+
+@app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="D4RL's name, e.g. halfcheetah-medium-replay-v2.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the file goes.")] = Path("."),
+) -> None:
+    """Download one of D4RL's original files from its official address and check it."""
+    from benchmark.fetch import fetch
+
+    print(fetch(name, folder))
 
 
 def _load(path: Path, horizon: int | None, task: str | None) -> "Dataset":
@@ -120,9 +135,10 @@ def _load(path: Path, horizon: int | None, task: str | None) -> "Dataset":
     return dataset
 
 
-def _description(source: str, dataset: "Dataset", task: str | None) -> dict[str, Any]:
+def _description(source: str, dataset: "Dataset", task: str | None, made: bool) -> dict[str, Any]:
     import numpy as np
 
+    from benchmark.coverage import coverage
     from envs.d4rl_scores import REFERENCES
     from envs.formats import content_hash
 
@@ -146,6 +162,8 @@ def _description(source: str, dataset: "Dataset", task: str | None) -> dict[str,
             "mean": float(returns.mean()),
         },
         "d4rl": d4rl,
+        "coverage": coverage(trajectories.obs),
+        "licence": MADE_HERE if made else "that of the file's origin",
         "hash": content_hash(trajectories, dataset.rewards),
     }
 

@@ -357,3 +357,34 @@ def test_import_says_that_a_step_was_dropped(tmp_path: Path, do: Callable[..., t
 def test_d4rl_scores_are_0_and_100_at_the_references() -> None:
     for reference in REFERENCES.values():
         assert reference.score(reference.random) == 0 and reference.score(reference.expert) == 100
+
+
+def test_fetch_says_offline_in_one_sentence_and_keeps_only_the_original(
+    tmp_path: Path, do: Callable[..., tuple[int, str, str]]
+) -> None:
+    from benchmark.errors import UserError
+    from benchmark.fetch import ORIGINALS, fetch
+
+    name = "halfcheetah-medium-replay-v2"
+    with pytest.raises(UserError, match=rf"{name} was not fetched from http://127.0.0.1:9/.*refused"):
+        fetch(name, tmp_path, "http://127.0.0.1:9")
+    mirror = tmp_path / "mirror"
+    for wanted in (name, "maze2d-umaze-v1"):
+        file = mirror / ORIGINALS[wanted].path
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"not the original")
+    with pytest.raises(UserError, match=r"the original 48d494.*not kept"):
+        fetch(name, tmp_path / "got", mirror.as_uri())
+    assert "no published checksum" in fetch("maze2d-umaze-v1", tmp_path / "got", mirror.as_uri())
+    assert [path.name for path in (tmp_path / "got").iterdir()] == ["maze2d-umaze-v1.hdf5"]
+    code, _, error = do("fetch", "halfcheetah-medium")
+    assert code == 2 and "halfcheetah-medium-v2" in error and error.count("\n") == 1
+
+
+def test_coverage_by_hand() -> None:
+    from benchmark.coverage import coverage
+
+    axis = np.linspace(0, 1, 100, dtype=np.float32)
+    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(1, -1, 2)
+    assert coverage(grid) == 1.0
+    assert coverage(np.stack([axis, axis], -1)[None]) == pytest.approx(0.1)

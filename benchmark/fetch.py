@@ -1,0 +1,88 @@
+"""D4RL's original files: where they lie, and what they must hold."""
+
+import hashlib
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.errors import UserError, unknown
+from envs.formats import FormatError, whole
+
+ROOT = "http://rail.eecs.berkeley.edu/datasets/offline_rl"  # as in d4rl 1.1, d4rl/infos.py
+LICENCE = "CC BY 4.0"  # of D4RL's data sets, as its README states
+TIMEOUT_S, CHUNK = 20, 1 << 20
+
+
+@dataclass(frozen=True)
+class Original:
+    """One file.
+
+    Args:
+        path: below :data:`ROOT`.
+        sha256: as TensorFlow Datasets records it (``d4rl_mujoco_halfcheetah/checksums.tsv``); None where nobody is
+            known to have published one.
+    """
+
+    path: str
+    sha256: str | None = None
+
+
+_GYM = "gym_mujoco_v2/halfcheetah_"
+ORIGINALS = {
+    "maze2d-umaze-v1": Original("maze2d/maze2d-umaze-sparse-v1.hdf5"),
+    "maze2d-large-v1": Original("maze2d/maze2d-large-sparse-v1.hdf5"),
+    "maze2d-umaze-dense-v1": Original("maze2d/maze2d-umaze-dense-v1.hdf5"),
+    "maze2d-large-dense-v1": Original("maze2d/maze2d-large-dense-v1.hdf5"),
+    "halfcheetah-random-v2": Original(
+        _GYM + "random-v2.hdf5", "25407aef85b5d16c0f36b4149341edb4acc6a9e88c1db529b2de19e7464874ba"
+    ),
+    "halfcheetah-medium-v2": Original(
+        _GYM + "medium-v2.hdf5", "41324e8487a9556d8cfa4538827f8937f4d63dae3030825ebc9f3a726ed08ca0"
+    ),
+    "halfcheetah-medium-replay-v2": Original(
+        _GYM + "medium_replay-v2.hdf5", "48d494a4770c11f48260736dec090b78bdca8375647ed4d24bfa5b6610c7f683"
+    ),
+    "halfcheetah-full-replay-v2": Original(
+        _GYM + "full_replay-v2.hdf5", "27fdf7ea86e5a2cbd24d611ae9e703c86ec2e8e52823abc69dd9af6afb3a36c0"
+    ),
+    "halfcheetah-medium-expert-v2": Original(
+        _GYM + "medium_expert-v2.hdf5", "015db75dae5bbe8e94029b71fa0bafc2073365df0c94744e71031189f3f79c06"
+    ),
+    "halfcheetah-expert-v2": Original(
+        _GYM + "expert-v2.hdf5", "d9fe53bb994eb1e20a99b4fa3412cd76a1bb7966a7ff55e0fcbdd6081bd2965f"
+    ),
+}
+
+
+def fetch(name: str, folder: Path, root: str = ROOT) -> str:
+    """Downloads a file whole or not at all, and compares its checksum where one is known.
+
+    Args:
+        name: a key of :data:`ORIGINALS`.
+        folder: gets ``<name>.hdf5``.
+        root: of a mirror.
+
+    Returns:
+        what was written, in one sentence.
+
+    Raises:
+        UserError: unknown name, no connection, a file that exists, or one that is not the original.
+    """
+    if name not in ORIGINALS:
+        raise unknown("D4RL file", name, ORIGINALS)
+    original, target = ORIGINALS[name], folder / f"{name}.hdf5"
+    address, digest = f"{root}/{original.path}", hashlib.sha256()
+    try:
+        with whole(target) as temporary, open(temporary, "wb") as file:
+            with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:
+                while chunk := answer.read(CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+            if original.sha256 not in (None, digest.hexdigest()):
+                raise FormatError(
+                    f"{address} has SHA-256 {digest.hexdigest()}, the original {original.sha256}: not kept"
+                )
+    except (OSError, FormatError) as error:
+        raise UserError(f"{name} was not fetched from {address}: {error}") from error
+    checked = "as published" if original.sha256 else "compared with nothing: no published checksum is known"
+    return f"{target}: SHA-256 {digest.hexdigest()}, {checked}; licence {LICENCE}"

@@ -1,0 +1,102 @@
+"""Environment steps per second of batched physics, beside Gymnasium's SyncVectorEnv and the bare physics call."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.spaces import Box
+
+from benchmark.perf import Row
+from envs import halfcheetah, maze2d
+from envs.problem import Task
+
+N, SECONDS, TURNS, SYNC = 256, 0.5, 5, 16
+
+
+class PointMaze(gymnasium.Env[Any, Any]):
+    """The same maze as one plain Gymnasium environment: what a user without batches would write."""
+
+    def __init__(self) -> None:
+        self._model = maze2d.model(maze2d.UMAZE)
+        self._data = mujoco.MjData(self._model)
+        self._goal = np.array(maze2d.goal_cell(maze2d.UMAZE), float)
+        self.observation_space, self.action_space = Box(-np.inf, np.inf, (4,), np.float64), Box(-1, 1, (2,))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self._data.qpos[:], self._data.qvel[:] = (1, 1), 0
+        return np.concatenate([self._data.qpos, self._data.qvel]), {}
+
+    def step(self, action: Any) -> Any:
+        self._data.qvel[:] = self._data.qvel.clip(-maze2d.MAX_SPEED, maze2d.MAX_SPEED)
+        self._data.ctrl[:] = action
+        mujoco.mj_step(self._model, self._data)
+        obs = np.concatenate([self._data.qpos, self._data.qvel])
+        return obs, np.exp(-np.linalg.norm(obs[:2] - self._goal)), False, False, {}
+
+
+def rate(step: Callable[[], Any], steps: int) -> float:
+    """Environment steps per second of a call that makes ``steps`` of them."""
+    count, began = 0, time.perf_counter()
+    while (spent := time.perf_counter() - began) < SECONDS:
+        step()
+        count += steps
+    return count / spent
+
+
+def calls(task: Task, single: Callable[[], gymnasium.Env[Any, Any]]) -> dict[str, tuple[Callable[[], Any], int]]:
+    """The three rivals as (call, environment steps it makes)."""
+    rng = np.random.default_rng(0)
+    env, bare = task.make_env(N), task.make_env(N)
+    batches = rng.uniform(-1, 1, (64, N, *env.action_space.shape)).astype(np.float32)
+    drawn = itertools.cycle(batches)
+    starts = np.repeat(task.seen_starts, N // len(task.seen_starts), 0)
+    env.reset_to(starts)
+    bare.reset_to(starts)
+    bare.step(batches[0])
+    inner: Any = bare  # its buffers serve the bare call too
+
+    def physics() -> None:
+        inner._controls[:] = next(drawn)[:, None]
+        inner._rollout.rollout(
+            inner._models,
+            inner._data,
+            inner._full,
+            inner._controls,
+            skip_checks=True,
+            nstep=bare.frame_skip,
+            state=inner._out,
+            sensordata=inner._sensors,
+        )
+        inner._full[:] = inner._out[:, -1]
+
+    sync = gymnasium.vector.SyncVectorEnv([single] * SYNC)
+    sync.reset(seed=0)
+    return {
+        "ours": (lambda: env.step(next(drawn)), N),
+        "gymnasium SyncVectorEnv": (lambda: sync.step(next(drawn)[:SYNC]), SYNC),
+        "the bare physics call": (physics, N),
+    }
+
+
+def measure() -> Iterator[Row]:
+    """Both kinds of task at 256 environments on one thread; the rivals take turns, each at its best."""
+    for name, task, single, required in (
+        ("Maze2D U-Maze", maze2d.UMAZE_TASK, PointMaze, 5.0),
+        ("HalfCheetah", halfcheetah.TASK, partial(gymnasium.make, "HalfCheetah-v4"), 1.8),
+    ):
+        found = calls(task, single)
+        best = {who: max(rate(*call) for _ in range(TURNS)) for who, call in found.items()}
+        for who, least in (("gymnasium SyncVectorEnv", required), ("the bare physics call", 0.8)):
+            yield Row(
+                name=f"{name}: environment steps, one thread",
+                ours=best["ours"],
+                unit="env steps/s",
+                reference=best[who],
+                against=who,
+                required=least,
+            )
