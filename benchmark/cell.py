@@ -133,11 +133,7 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
     """Poses, fits and scores; everything in the record but identity, times and provenance."""
     method, task = load_method(cell.method_module, cell.method), load_task(cell.task_module, cell.task)
     rng = stream("fit", cell.method, cell.task, cell.seed)
-
-    def told(fraction: float, values: dict[str, float]) -> None:
-        progress(fraction, {**values, "env_steps": posed.problem.meter.used})
-
-    posed = pose(task, cell.seed, cell.demos, cell.step_budget, cell.base_seed, method.control, told, state, rng)
+    posed = pose(task, cell.seed, cell.demos, cell.step_budget, cell.base_seed, method.control, progress, state, rng)
     if reason := method.unsupported(posed.problem):
         return {"status": "skipped", "reason": reason}
     _reset_peak()

@@ -55,7 +55,7 @@ def pose(
         step_budget: environment steps the method may take.
         base_seed: decides the base data and which episodes of it are held out.
         privileged: whether the method is a control, which may see the true reward and the expert.
-        progress: passed on.
+        progress: passed on, with the environment steps taken.
         state: folder of the cell's checkpoints; None keeps none.
         rng: the method's generator, kept with them.
     """
@@ -63,6 +63,10 @@ def pose(
     order = stream("split", task.family, base_seed).permutation(len(base))
     cut = round(held_out_fraction(len(base)) * len(base))
     env, meter = task.make_env(1), Meter(step_budget)
+
+    def told(fraction: float, values: dict[str, float]) -> None:  # holds the meter alone: methods get to see it
+        progress(fraction, {**values, "env_steps": meter.used})
+
     problem = Problem(
         task=task.family,
         demos=task.demos(demos, seed).trajectories,
@@ -74,7 +78,7 @@ def pose(
         discount=task.discount,
         meter=meter,
         base_env=task.make_env,
-        progress=progress,
+        progress=told,
         privileged=Privileged(task.observed_reward, task.expert()) if privileged else None,
         checkpoint=Checkpoint(state, rng, meter, Part.build),
     )
