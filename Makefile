@@ -2,52 +2,58 @@
 SUITE   ?= quick
 WORKERS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 PYTHON  ?= python3
-PY      := .venv/bin/python
+VENV    ?= .venv
+PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS = 1
 
-.PHONY: help bench smoke test-one test test-slow perf check report figures clean
+.PHONY: help bench smoke test-one test test-slow matrix perf check report figures clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
 	@echo 'Variables: SUITE=$(SUITE) WORKERS=$(WORKERS) M=method SEEDS=0-2 RECORDS=folder FIG=6 PYTHON=$(PYTHON)'
 
 # torch first: its CPU build must stand before a dependency asks for another one
-.venv/.stamp: pyproject.toml
-	$(PYTHON) -m venv .venv
+$(VENV)/.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-bench: .venv/.stamp  ## run SUITE (what is left of it), then tables and figures in reports/out/
+bench: $(VENV)/.stamp  ## run SUITE (what is left of it), then tables and figures in reports/out/
 	$(PY) -m benchmark run $(SUITE) --workers $(WORKERS) $(foreach m,$(M),--method $(m)) $(if $(SEEDS),--seeds $(SEEDS))
 
 smoke:  ## every method on every task at toy budget
 	@$(MAKE) bench SUITE=smoke
 
-report: .venv/.stamp  ## page, tables and figures of SUITE from its records (RECORDS=folder)
+report: $(VENV)/.stamp  ## page, tables and figures of SUITE from its records (RECORDS=folder)
 	$(PY) -m benchmark report $(SUITE) $(if $(RECORDS),--results $(RECORDS))
 
-figures: .venv/.stamp  ## figure FIG (number or name) of SUITE, in reports/out/figures/ (RECORDS=folder)
+figures: $(VENV)/.stamp  ## figure FIG (number or name) of SUITE, in reports/out/figures/ (RECORDS=folder)
 	$(PY) -m benchmark figures $(FIG) $(SUITE) $(if $(RECORDS),--results $(RECORDS))
 
-test-one: .venv/.stamp  ## the checks that every method must pass, for method M
+test-one: $(VENV)/.stamp  ## the checks that every method must pass, for method M
 	$(PY) -m benchmark check $(M)
 
-test: .venv/.stamp  ## all tests
+test: $(VENV)/.stamp  ## all tests
 	$(PY) -m pytest -q -n $(WORKERS)
 
-perf: .venv/.stamp  ## speeds as ratios to their floors, in reports/out/perf.{md,json}
+matrix:  ## all tests on each of Python 3.11, 3.12 and 3.13 that is installed
+	@for v in 3.11 3.12 3.13; do \
+	  if python$$v -c '' 2>/dev/null; then $(MAKE) test PYTHON=python$$v VENV=.venv-$$v || exit 1; \
+	  else echo "Python $$v is not installed: not tested"; fi; done
+
+perf: $(VENV)/.stamp  ## speeds as ratios to their floors, in reports/out/perf.{md,json}
 	$(PY) -m benchmark perf
 
-test-slow: .venv/.stamp  ## the tests that take minutes each
+test-slow: $(VENV)/.stamp  ## the tests that take minutes each
 	$(PY) -m pytest -q -m slow
 
-check: .venv/.stamp  ## formatting, lint, types, tests
+check: $(VENV)/.stamp  ## formatting, lint, types, tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy benchmark methods baselines envs results reports
 	@$(MAKE) test
 
 clean:  ## remove the environment, caches and reports; records stay
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reports/out results/cache*
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reports/out results/cache*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -84,7 +84,6 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
                 f"lower learning_rate ({config.learning_rate:g}) or planning.scale ({plan.scale:g})"
             )
         problem.progress((update + 1) / config.updates, {"loss": loss.item()})
-        problem.checkpoint.show((update + 1) / config.updates, lambda: Planner.of(plan, diffuser, reward))
     reward.eval()
     return Learned(Planner.of(plan, diffuser, reward), reward, "trajectory", curve, config.updates)
 

@@ -1,6 +1,8 @@
 """Tests run on one thread each and share one cache of built data, apart from the user's."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,3 +32,14 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     from tests.desk import Desk
 
     return Desk(tmp_path, capsys, monkeypatch)
+
+
+def copy_checkout(target: Path) -> Path:
+    """Copies the checkout's sources, tracked or new, without tests and records: a place where a test may write."""
+    root = Path(__file__).parents[1]
+    listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
+    for name in subprocess.run(listed, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines():
+        if (root / name).is_file() and not name.startswith(("tests/", "results/reference")):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, target / name)
+    return target
