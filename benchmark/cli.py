@@ -286,6 +286,31 @@ def figures(
 
 
 @app.command()
+def keep(
+    suite: Suite = "quick",
+    results: Results = RESULTS,
+    into: Annotated[Path, typer.Option(help="Folder that gets them.")] = Path("results/reference"),
+) -> None:
+    """Copy a suite's records, and of one seed per method and task what figures show, small enough to commit."""
+    import shutil
+
+    from reports import artefacts
+
+    store, name, expected = _to_report(suite, results)
+    records = [r for r in store.load()[0] if (r.id in expected if expected else r.suite == name)]
+    into.mkdir(parents=True, exist_ok=True)
+    drawn, size = set(), 0
+    for record in sorted(records, key=lambda r: r.seed):
+        shutil.copy2(store.path(record.id), into)
+        place = record.method, record.task, record.variant
+        if record.status == "ok" and place not in drawn:
+            written = artefacts.thin(store.folder(record.id), into / record.id)
+            drawn |= {place} if written else set()
+            size += written
+    print(f"{len(records)} records and {size / 1e6:.1f} MB of artefacts of {len(drawn)} runs in {into}")
+
+
+@app.command()
 def compare(
     before: Annotated[Path, typer.Argument(metavar="RECORDS_A", help="Folder of records, e.g. of the main branch.")],
     after: Annotated[Path, typer.Argument(metavar="RECORDS_B", help="Folder of records, e.g. of a change.")],

@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,3 +55,40 @@ def load(folder: Path) -> dict[str, Array]:
         if array.ndim != AXES[name] or array.size == 0 or not np.isfinite(array).all():
             raise ValueError(f"{path}: {name} must be finite with {AXES[name]} axes, got shape {list(array.shape)}")
     return arrays
+
+
+KEEP = {"paths_seen": (8, 4), "paths_unseen": (8, 4), "demos": (5, 4), "own_true": (2, 1), "own_learnt": (2, 1)}
+
+
+def thin(folder: Path, into: Path) -> int:
+    """Copies what figures show of a run at half precision: of episodes a few, of their steps every fourth.
+
+    Args:
+        folder: of the run, holding ``artefacts.npz``.
+        into: folder that gets a smaller file of that name; created.
+
+    Returns:
+        its size in bytes; 0 where the run left none.
+    """
+    arrays = load(folder)
+    if not arrays:
+        return 0
+    for name, (episodes, every) in KEEP.items():
+        if name in arrays:
+            n = len(arrays[name])
+            rows = [*range(0, n, max(1, n // episodes))]  # own episodes: seen starts first, then unseen
+            arrays[name] = arrays[name][rows[:episodes], ::every]
+    for name in ("true_steps", "learnt_steps"):
+        if name in arrays:
+            arrays[name] = arrays[name][:500]
+    if "film" in arrays:
+        arrays["film"] = arrays["film"][:, :, :8]
+    into.mkdir(parents=True, exist_ok=True)
+    # what a method learnt has no known range and keeps single precision
+    kept: dict[str, Any] = {
+        k: v.astype(np.float32 if "learnt" in k or k == "reward_map" else np.float16)
+        for k, v in arrays.items()
+        if not k.endswith("returns")
+    }
+    np.savez_compressed(into / "artefacts.npz", **kept)
+    return (into / "artefacts.npz").stat().st_size

@@ -6,8 +6,10 @@ import pytest
 from made_up import record, write
 
 from benchmark.cli import main
+from reports.build import one_figure
 from reports.compare import compare
 from results.schema import Record
+from results.store import Store
 
 SEEDS = range(5)
 
@@ -91,3 +93,25 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "figure '12' is unknown: choose from 1 rewards" in capsys.readouterr().err
     assert command(monkeypatch, "figures", "6", "--results", str(tmp_path / "none")) == 2
     assert "run `python -m benchmark run quick` first" in capsys.readouterr().err
+
+
+def test_what_is_kept_to_commit_is_small_and_draws_the_same_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [record("diffusion-irl-mse", t, s, suite="quick") for t in ("halfcheetah", "maze2d-umaze") for s in (0, 1)]
+    made += [record("gail", "halfcheetah", 0, suite="quick")]
+    write(tmp_path / "runs", made)
+    words = ["--results", str(tmp_path / "runs"), "--into", str(tmp_path / "kept")]
+    monkeypatch.setattr("sys.argv", ["benchmark", "keep", "quick", *words])
+    with pytest.raises(SystemExit):
+        main()
+    assert len(Store(tmp_path / "kept").load()[0]) == 5
+    files = sorted((tmp_path / "kept").glob("*/artefacts.npz"))
+    assert {f.parent.name for f in files} == {r.id for r in made if r.seed == 0}
+    assert max(f.stat().st_size for f in files) < 60_000
+    for folder in ("runs", "kept"):
+        for figure in ("rewards", "paths", "film", "bodies"):
+            one_figure(tmp_path / folder, tmp_path / f"out-{folder}", figure)
+    drawn = [{p.name for p in (tmp_path / f"out-{f}" / "figures").iterdir()} for f in ("runs", "kept")]
+    assert drawn[0] == drawn[1]
+    assert "film-maze2d-umaze.png" in drawn[0]
