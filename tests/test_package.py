@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -47,29 +48,30 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
+@dataclass(frozen=True)
+class Built:
+    """A copy of the sources, and what was built from it: the checkout gets no build folders."""
+
+    copy: Path
+    wheel: Path
+    sdist: Path
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with wheel and sdist, built from a copy of the sources: the checkout gets no build folders."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     copy, dist = copy_checkout(tmp_path_factory.mktemp("source")), tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, cwd=copy)
-    return dist
+    (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
+    return Built(copy, wheel, sdist)
 
 
-def test_wheel_and_sdist_hold_code_and_data(built: Path) -> None:
-    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
-    with zipfile.ZipFile(wheel) as archive:
+def test_wheel_and_sdist_hold_code_and_data(built: Built) -> None:
+    with zipfile.ZipFile(built.wheel) as archive:
         inside = set(archive.namelist())
-    with tarfile.open(sdist) as archive:
+    with tarfile.open(built.sdist) as archive:
         source = {name.partition("/")[2] for name in archive.getnames()}
     for folder in ("benchmark", "methods", "baselines", "envs", "results", "reports"):
-        needed = {
-            str(path.relative_to(ROOT))
-            for path in (ROOT / folder).rglob("*")
-            if path.is_file()
-            and "__pycache__" not in path.parts
-            and not {"cache", "runs", "out"} & set(path.parts)
-            and not any(part.startswith("reference") for part in path.parts)
-        }
+        needed = {str(path.relative_to(built.copy)) for path in (built.copy / folder).rglob("*") if path.is_file()}
         assert needed - inside == set()
         assert needed - source == set()
     assert {name.split("/")[0] for name in inside if ".dist-info" not in name} <= {
@@ -77,7 +79,7 @@ def test_wheel_and_sdist_hold_code_and_data(built: Path) -> None:
     }
 
 
-def test_a_plug_in_package_is_found_and_runs_in_a_fresh_environment(built: Path, tmp_path: Path) -> None:
+def test_a_plug_in_package_is_found_and_runs_in_a_fresh_environment(built: Built, tmp_path: Path) -> None:
     package = tmp_path / "package"
     method = (ROOT / "baselines" / "_template.py").read_text(encoding="utf-8").replace('"mine"', '"guest"')
     for name, text in {**PLUGIN, "guest/method.py": method}.items():
@@ -88,8 +90,7 @@ def test_a_plug_in_package_is_found_and_runs_in_a_fresh_environment(built: Path,
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip())
     # the dependencies are this environment's; its own editable irlbench is not seen through a path file
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    (wheel,) = built.glob("*.whl")
-    for what in (wheel, package):
+    for what in (built.wheel, package):
         install = ("install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", site)
         run(sys.executable, "-m", "pip", *install, what, cwd=tmp_path)
 
