@@ -199,7 +199,8 @@ def run_cell(cell: Cell, store: Store, provenance: dict[str, Any], progress: Pro
         if isinstance(error, OSError) and error.errno in STORAGE:
             raise  # not the method's failure: the run stops
         (work / "error.txt").write_text(traceback.format_exc())
-        outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+        kept, notes = _finite_curve(getattr(error, "curve", []))  # an error may carry what was learnt before it
+        outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}", "curve": kept, "notes": notes}
     outcome["wall_seconds"] = outcome.get("wall_seconds", 0.0) + time.monotonic() - wall
     record = cell.record(
         provenance=provenance, **{"cpu_seconds": time.process_time() - cpu, "peak_memory_mib": _peak_mib(), **outcome}

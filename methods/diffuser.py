@@ -1,7 +1,7 @@
 """The diffusion model of windows: schedule, network, and the reverse process, guided or not."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from methods.base import Part
 from methods.windows import Codec
 
-Guide = Callable[[Tensor], Tensor]  # normalised windows [n, H, D] -> reward of each [n]
+Worth = Callable[[Tensor], Tensor]  # normalised windows [n, H, D] -> reward of each [n]
+Guide = Callable[[Tensor], Tensor]  # normalised windows [n, H, D] -> gradient of their rewards [n, H, D]
 Watch = Callable[[int, Tensor], None]  # diffusion steps left, normalised windows [n, H, D] there
 
 
@@ -73,6 +74,7 @@ class Diffuser(Part):
         self.codec = Codec(obs, acts, tokens, skip)
         self.net = ResidualMLP(tokens * self.codec.features, steps, width, blocks)
         self.register_buffer("bars", cosine_alpha_bars(steps), persistent=False)
+        self._bars: list[float] = self.bars.tolist()  # numbers: read at every step, without waiting for an accelerator
 
     @torch.no_grad()
     def follow(self, other: "Diffuser", keep: float) -> None:
@@ -93,74 +95,78 @@ class Diffuser(Part):
 
     def posterior_mean(self, x0: Tensor, x: Tensor, t: int) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7); t counts from 0, where it is x_0."""
-        bar = self.bars[t]
-        before = self.bars[t - 1] if t > 0 else torch.ones_like(bar)
+        bar, before = self._bars[t], self._bars[t - 1] if t > 0 else 1.0
         alpha = bar / before
-        return (before.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - before) * x) / (1 - bar)
+        return (math.sqrt(before) * (1 - alpha) * x0 + math.sqrt(alpha) * (1 - before) * x) / (1 - bar)
 
     def variance(self, t: int) -> float:
         """Variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7); 0 at t = 0."""
         if t == 0:
             return 0.0
-        bar, before = float(self.bars[t]), float(self.bars[t - 1])
+        bar, before = self._bars[t], self._bars[t - 1]
         return (1 - bar / before) * (1 - before) / (1 - bar)
 
     def reverse(
         self,
         first: Tensor,
-        noise: Tensor,
+        noise: Iterable[Tensor],
         guide: Guide | None = None,
         scale: float = 1.0,
         inner: int = 2,
         stop: int = 0,
         temperature: float = 1.0,
         differentiable: int = 0,
+        bfloat16: bool = False,
         watch: Watch | None = None,
     ) -> Tensor:
         """Samples windows by the reverse process.
 
         At each step the guide moves x by ``inner`` steps of ``scale * var_t * grad R(x)``, pinned each time, then the
-        posterior is sampled (Janner et al. 2022, algorithm 1).
+        posterior is sampled (Janner et al. 2022, algorithm 1). The last step has no variance and hence no guidance.
 
         Args:
             first: ``[n, O]``, normalised first observations.
-            noise: standard normal ``[T + 1, n, H, D]``: the start, then one per step.
-            guide: reward of normalised windows; None samples unguided.
+            noise: T + 1 standard normal ``[n, H, D]``: the start, then one per step.
+            guide: gradient of the reward of normalised windows; None samples unguided.
             scale: step size of the guidance, > 0.
             inner: guidance steps per diffusion step.
             stop: no guidance at diffusion steps t < stop.
             temperature: factor on the noise of every step.
             differentiable: the last so many diffusion steps keep the graph, so that a loss on the result reaches the
                 guide's parameters; 0 for none, T for the full chain.
+            bfloat16: whether the denoiser computes in bfloat16.
             watch: is shown every state of the chain, from noise (T steps left) to the result (none left).
 
         Returns:
             ``[n, H, D]``, normalised.
         """
-        x = self.codec.pin(noise[0], first)
-        for k, t in enumerate(reversed(range(self.steps))):
+        draws = iter(noise)
+        x = self.codec.pin(next(draws), first)
+        for t in reversed(range(self.steps)):
             if watch is not None:
                 watch(t + 1, x)
             keep = t < differentiable
-            if not keep:
-                x = x.detach()
             variance = self.variance(t)
-            if guide is not None and t >= stop:
-                # at t = 0 the posterior has no variance; the first step's noise level stands in, as in Diffuser
-                push = variance if t else float(1 - self.bars[0])
-                for _ in range(inner):
-                    x = self.codec.pin(x + scale * push * gradient(guide, x, keep), first)
             with torch.set_grad_enabled(keep):
-                x0 = self.codec.pin(self.net(x, torch.full((len(x),), t, device=x.device)), first)
-                mean = self.posterior_mean(x0, x, t)
-                x = self.codec.pin(mean + temperature * math.sqrt(variance) * noise[k + 1], first)
+                for _ in range(inner if guide is not None and variance > 0 and t >= stop else 0):
+                    assert guide is not None
+                    x = self.codec.pin(x + scale * variance * guide(x), first)
+                with torch.autocast(x.device.type, torch.bfloat16, bfloat16):
+                    x0 = self.net(x, torch.full((len(x),), t, device=x.device))
+                mean = self.posterior_mean(x0.to(x.dtype), x, t)
+                x = self.codec.pin(mean + temperature * math.sqrt(variance) * next(draws), first)
         if watch is not None:
             watch(0, x)
         return x
 
 
-def gradient(guide: Guide, x: Tensor, keep: bool) -> Tensor:
-    """Gradient of the summed reward with respect to the windows; ``keep`` makes it differentiable in turn."""
-    with torch.enable_grad():
-        at = x if keep and x.requires_grad else x.detach().requires_grad_()
-        return torch.autograd.grad(guide(at).sum(), at, create_graph=keep)[0]
+def ascent(worth: Worth) -> Guide:
+    """Guide of any differentiable reward: its gradient, differentiable in turn where gradients are enabled."""
+
+    def gradient(x: Tensor) -> Tensor:
+        keep = torch.is_grad_enabled()
+        with torch.enable_grad():
+            at = x if keep and x.requires_grad else x.detach().requires_grad_()
+            return torch.autograd.grad(worth(at).sum(), at, create_graph=keep)[0]
+
+    return gradient

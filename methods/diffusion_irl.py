@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import create_model
+from pydantic import create_model, model_validator
 
 from envs.problem import Problem
 from methods.base import Config, Learned, Method
@@ -19,11 +19,15 @@ from methods.rewards import WindowReward
 from methods.similarity import SIMILARITIES
 from methods.windows import WindowSampler, normal_noise
 
-DIVERGED = 10.0  # a loss this many times the first one ends the run
+DIVERGED, FIRST = 10.0, 10  # a loss 10 times the mean size of the first 10 ends the run; one alone may be near zero
 
 
 class Diverged(RuntimeError):
-    """The loss left the finite or rose tenfold."""
+    """The loss left the finite or rose tenfold; ``curve`` holds the rows before."""
+
+    def __init__(self, message: str, curve: list[dict[str, float]]) -> None:
+        super().__init__(message)
+        self.curve = curve
 
 
 class DiffusionIRL(Config):
@@ -42,6 +46,42 @@ class DiffusionIRL(Config):
     batch: int = 32
     through: int = 0
     compared: int = 0
+
+    @model_validator(mode="after")
+    def _guided_somewhere(self) -> "DiffusionIRL":
+        last, through = max(self.planning.stop, 1), self.through or self.base.steps
+        if through <= last:  # diffusion step 0 has no variance, hence no guidance
+            raise ValueError(
+                f"no gradient reaches the reward: the loss is propagated through the last {through} diffusion steps, "
+                f"and the last {last} are not guided; raise through, or lower planning.stop ({self.planning.stop})"
+            )
+        return self
+
+
+class Pushes:
+    """A guide that remembers where it pushed, so that the reward's gradient is taken once for the whole chain.
+
+    The reward's slope is piecewise constant in the window, so the chain depends on the reward through the pushes alone:
+    the loss is propagated to them through the frozen denoiser, and from all of them at once to the reward.
+    """
+
+    def __init__(self, reward: WindowReward) -> None:
+        self.reward = reward
+        self.at: list[torch.Tensor] = []
+        self.pushes: list[torch.Tensor] = []
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            push = self.reward.slope(x)
+        if torch.is_grad_enabled():
+            self.at.append(x.detach())
+            self.pushes.append(push.requires_grad_())
+        return push
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Adds the loss' gradient to that of the reward's parameters."""
+        pulls = torch.autograd.grad(loss, self.pushes)
+        (self.reward.slope(torch.cat(self.at)) * torch.cat(pulls)).sum().backward()
 
 
 def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Learned:
@@ -62,26 +102,23 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
     curve: list[dict[str, float]] = []
     for update in problem.checkpoint.loop("reward", config.updates, net=reward, optimiser=optimiser, curve=curve):
         target = codec.encode(*demos.draw(config.batch))
-        sample = diffuser.reverse(
-            target[:, 0, : codec.obs],
-            normal_noise(config.batch, codec, diffuser.steps + 1, rng),
-            reward.on_windows,
-            plan.scale,
-            plan.inner,
-            plan.stop,
-            plan.temperature,
-            through,
-        )
+        noise = normal_noise(config.batch, codec, diffuser.steps + 1, rng)
+        first = target[:, 0, : codec.obs]
+        guide = Pushes(reward)
+        sample = diffuser.reverse(first, noise, guide, **plan.sampling(), differentiable=through)
         loss = similarity(sample[:, :compared].flatten(1), target[:, :compared].flatten(1))
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        guide.backward(loss)
         norm = float(torch.nn.utils.clip_grad_norm_(reward.net.parameters(), 1.0))
         optimiser.step()
         curve.append({"gradient_steps": update + 1, "loss": loss.item(), "gradient_norm": norm})
-        if not math.isfinite(loss.item()) or loss.item() > DIVERGED * abs(curve[0]["loss"]):
+        before = [abs(row["loss"]) for row in curve[:-1][:FIRST]]
+        usual = sum(before) / len(before) if before else math.inf
+        if not math.isfinite(loss.item()) or loss.item() > DIVERGED * usual:
             raise Diverged(
-                f"loss {loss.item():.3g} at update {update + 1}, {curve[0]['loss']:.3g} at the first: "
-                f"lower learning_rate ({config.learning_rate:g}) or planning.scale ({plan.scale:g})"
+                f"loss {loss.item():.3g} at update {update + 1}, {usual:.3g} in the first {FIRST}: "
+                f"lower learning_rate ({config.learning_rate:g}) or planning.scale ({plan.scale:g})",
+                curve[:-1],
             )
         problem.progress((update + 1) / config.updates, {"loss": loss.item()})
     reward.eval()

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from envs.problem import Floats
 from methods.base import Config, Part, PolicyPart, RewardPart, TrajectoryRewardPart
-from methods.diffuser import Diffuser, Guide, Watch
+from methods.diffuser import Diffuser, Watch, Worth, ascent
 from methods.rewards import WindowReward
 from methods.value import Value
 from methods.windows import Codec, normal_noise
@@ -19,8 +19,9 @@ class Planning(Config):
 
     ``scale`` and ``inner`` are size and number of guidance steps per diffusion step, none below diffusion step
     ``stop``; ``temperature`` scales the sampling noise; ``execute`` tokens of a plan are carried out. Of ``candidates``
-    plans the one of highest reward is taken. The default temperature is the posterior's own noise; it was kept after
-    true scores on seed 0 were seen, half of it being worse for the thesis' method.
+    plans the one of highest reward is taken; ``bfloat16`` halves the denoiser's precision. The default temperature is
+    the posterior's own noise; it was kept after true scores on seed 0 were seen, half of it being worse for the thesis'
+    method.
     """
 
     scale: float = Field(1.0, gt=0)
@@ -29,11 +30,16 @@ class Planning(Config):
     temperature: float = Field(1.0, ge=0)
     execute: int = Field(4, ge=1)
     candidates: int = Field(1, ge=1)
+    bfloat16: bool = False
+
+    def sampling(self) -> dict[str, Any]:
+        """What :meth:`Diffuser.reverse` takes of it."""
+        return self.model_dump(exclude={"execute", "candidates"})
 
 
 def window_reward(
     codec: Codec, reward: RewardPart | TrajectoryRewardPart, value: Value | None = None, discount: float = 1.0
-) -> Guide:
+) -> Worth:
     """What normalised windows are worth.
 
     A window reward gives its own value. A step reward gives its discounted sum over tokens, the first of a token's
@@ -128,8 +134,10 @@ class Planner(PolicyPart):
         seen = torch.tensor(obs, device=codec.mean.device).repeat_interleave(p.candidates, 0)
         noise = normal_noise(len(seen), codec, self.diffuser.steps + 1, rng)
         worth = None if self.reward is None else window_reward(codec, self.reward, self.value, self.discount)  # type: ignore[arg-type]
-        guide = worth if self.value is None else None
-        x = self.diffuser.reverse(codec.first(seen), noise, guide, p.scale, p.inner, p.stop, p.temperature, watch=watch)
+        guide = None
+        if self.value is None and worth is not None:
+            guide = self.reward.slope if isinstance(self.reward, WindowReward) else ascent(worth)
+        x = self.diffuser.reverse(codec.first(seen), noise, guide, **p.sampling(), watch=watch)
         if worth is not None and p.candidates > 1:
             with torch.no_grad():
                 best = worth(x).view(-1, p.candidates).argmax(1)

@@ -80,5 +80,23 @@ class WindowReward(TrajectoryRewardPart):
         values: torch.Tensor = self.net(x.flatten(1))
         return values.squeeze(-1)
 
+    def slope(self, x: torch.Tensor) -> torch.Tensor:
+        """Gradient of :meth:`on_windows` with respect to the windows, ``[n, H, D]``: a guide, in closed form.
+
+        W1' M1 W2' M2 .. w, where the mask M of a layer tells which units are on: differentiable in the weights, and
+        piecewise constant in x and the biases. So back-propagation through the guidance needs no second derivatives.
+        """
+        *layers, last = (layer for layer in self.net if isinstance(layer, torch.nn.Linear))
+        masks = []
+        with torch.no_grad():
+            h = x.flatten(1)
+            for layer in layers:
+                h = layer(h).relu()
+                masks.append(h > 0)
+        gradient = last.weight
+        for layer, mask in zip(reversed(layers), reversed(masks), strict=True):
+            gradient = (gradient * mask) @ layer.weight
+        return gradient.view_as(x)
+
     def forward(self, obs: torch.Tensor, acts: torch.Tensor) -> torch.Tensor:
         return self.on_windows(self.codec.encode(obs, acts))

@@ -3,6 +3,8 @@
 A window is a sequence of tokens; a token holds one observation and the actions of the next ``skip`` environment steps.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -107,7 +109,8 @@ class WindowSampler:
         return self._obs[episode, steps], self._acts[episode, steps[:, :-1]]
 
 
-def normal_noise(n: int, codec: Codec, count: int, rng: np.random.Generator) -> Tensor:
-    """Standard normal float32 ``[count, n, H, D]`` on the codec's device."""
-    shape = (count, n, codec.tokens, codec.features)
-    return torch.as_tensor(rng.standard_normal(shape, np.float32), device=codec.mean.device)
+def normal_noise(n: int, codec: Codec, count: int, rng: np.random.Generator) -> Iterator[Tensor]:
+    """``count`` draws of standard normal float32 ``[n, H, D]``, each on the codec's device when it is asked for."""
+    for _ in range(count):
+        drawn = rng.standard_normal((n, codec.tokens, codec.features), np.float32)
+        yield torch.as_tensor(drawn, device=codec.mean.device)

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from envs.problem import Trajectories
-from methods.diffuser import Diffuser, cosine_alpha_bars
+from methods.diffuser import Diffuser, ascent, cosine_alpha_bars
+from methods.diffusion_irl import DiffusionIRL, Pushes
+from methods.planner import Planning
 from methods.rewards import StepReward, WindowReward
 from methods.windows import Codec, WindowSampler, normal_noise
 
@@ -16,6 +18,10 @@ from methods.windows import Codec, WindowSampler, normal_noise
 def tiny() -> Diffuser:
     torch.manual_seed(0)
     return Diffuser(obs=2, acts=1, tokens=3, skip=2, steps=5, width=16, blocks=1).requires_grad_(False)
+
+
+def draws(model: Diffuser, n: int) -> torch.Tensor:
+    return torch.stack(list(normal_noise(n, model.codec, model.steps + 1, np.random.default_rng(0))))
 
 
 def test_schedule_falls_from_signal_to_noise() -> None:
@@ -48,19 +54,19 @@ def test_posterior_is_the_product_of_two_gaussians(tiny: Diffuser) -> None:
 
 def test_first_observation_stays_pinned_through_guided_sampling(tiny: Diffuser) -> None:
     first = torch.tensor([[0.3, -1.2], [5.0, 0.0]])
-    noise = normal_noise(2, tiny.codec, 6, np.random.default_rng(0))
-    x = tiny.reverse(first, noise, lambda w: w.sum((1, 2)), scale=3.0)
+    noise = draws(tiny, 2)
+    x = tiny.reverse(first, noise, ascent(lambda w: w.sum((1, 2))), scale=3.0)
     assert torch.equal(x[:, 0, :2], first)
 
 
 def test_guidance_moves_samples_along_the_gradient(tiny: Diffuser) -> None:
-    noise = normal_noise(16, tiny.codec, 6, np.random.default_rng(0))
+    noise = draws(tiny, 16)
     first = torch.zeros(16, 2)
 
     def toward(x: torch.Tensor) -> torch.Tensor:
         return -((x[:, 1:] - 1) ** 2).sum((1, 2))
 
-    plain, guided = (tiny.reverse(first, noise, g, scale=0.2) for g in (None, toward))
+    plain, guided = (tiny.reverse(first, noise, g, scale=0.2) for g in (None, ascent(toward)))
     assert toward(guided).mean() > toward(plain).mean()
 
 
@@ -70,10 +76,12 @@ def test_gradient_through_the_chain_equals_finite_differences(tiny: Diffuser, th
     torch.manual_seed(1)
     reward = WindowReward(obs=2, acts=1, tokens=3, skip=2, hidden=[8]).double()
     reward.net[1] = torch.nn.Tanh()  # smooth, so that a difference quotient means something
-    noise = normal_noise(4, tiny.codec, 6, np.random.default_rng(0)).double()
+    noise = draws(tiny, 4).double()
 
     def loss() -> torch.Tensor:
-        x = tiny.reverse(torch.zeros(4, 2).double(), noise, reward.on_windows, 0.5, differentiable=through)
+        x = tiny.reverse(
+            torch.zeros(4, 2).double(), noise, ascent(reward.on_windows), scale=0.5, differentiable=through
+        )
         return (x[:, 1:] ** 2).mean()
 
     weight = reward.net[0].weight
@@ -95,10 +103,10 @@ def test_gradient_through_the_chain_equals_finite_differences(tiny: Diffuser, th
 def test_full_and_truncated_gradients_differ_but_samples_do_not(tiny: Diffuser) -> None:
     torch.manual_seed(1)
     reward = WindowReward(obs=2, acts=1, tokens=3, skip=2, hidden=[8])
-    noise = normal_noise(4, tiny.codec, 6, np.random.default_rng(0))
+    noise = draws(tiny, 4)
     results = []
-    for through in (5, 1):
-        x = tiny.reverse(torch.zeros(4, 2), noise, reward.on_windows, 0.5, stop=0, differentiable=through)
+    for through in (5, 3):
+        x = tiny.reverse(torch.zeros(4, 2), noise, reward.slope, scale=0.5, differentiable=through)
         results.append((x, torch.autograd.grad((x**2).mean(), reward.net[0].weight)[0]))
     assert torch.allclose(results[0][0], results[1][0], atol=1e-6)
     assert not torch.allclose(results[0][1], results[1][1])
@@ -129,3 +137,33 @@ def test_window_sampler_draws_contiguous_pieces_and_refuses_long_ones() -> None:
 def test_step_reward_names_unknown_inputs() -> None:
     with pytest.raises(ValueError, match="choose from obs, acts, next_obs"):
         StepReward(obs=2, acts=1, inputs=("position",))
+
+
+def test_guidance_in_closed_form_equals_automatic_differentiation(tiny: Diffuser) -> None:
+    """The slope, and the reward's gradient through the whole chain, taken once for all pushes."""
+    torch.manual_seed(1)
+    tiny = tiny.double()
+    reward = WindowReward(obs=2, acts=1, tokens=3, skip=2, hidden=[8, 6]).double()
+    x = torch.randn(4, 3, 4, dtype=torch.float64)
+    assert torch.allclose(reward.slope(x), ascent(reward.on_windows)(x))
+    for through in (tiny.steps, 3):
+        gradients = []
+        for guide in (ascent(reward.on_windows), Pushes(reward)):
+            reward.zero_grad()
+            noise = draws(tiny, 4).double()
+            sample = tiny.reverse(torch.zeros(4, 2).double(), noise, guide, scale=3.0, stop=2, differentiable=through)
+            loss = (sample[:, 1:] ** 2).mean()
+            guide.backward(loss) if isinstance(guide, Pushes) else loss.backward()
+            gradients.append(torch.cat([p.grad.flatten() for p in reward.parameters() if p.ndim == 2]))
+        assert gradients[0].abs().max() > 0
+        assert torch.allclose(*gradients, atol=1e-12)
+
+
+def test_a_loss_that_cannot_reach_the_reward_is_refused() -> None:
+    DiffusionIRL(through=3, planning=Planning(stop=2))
+    with pytest.raises(ValueError, match=r"last 2 diffusion steps, and the last 2 are not guided; raise through"):
+        DiffusionIRL(through=2, planning=Planning(stop=2))
+    with pytest.raises(ValueError, match="last 16 diffusion steps"):
+        DiffusionIRL(planning=Planning(stop=16))
+    with pytest.raises(ValueError, match="greater than 0"):
+        Planning(scale=0)

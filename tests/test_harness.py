@@ -27,12 +27,13 @@ from tests.desk import ROOT, SUITE, Desk, start, traced, wait_for
 
 def test_whatever_happens_becomes_a_record(desk: Desk) -> None:
     toys = ["RAISES", "EXITS", "EXITS_HARD", "SEGFAULTS", "NAN_POLICY", "NAN_REWARD", "FLAT_REWARD", "GREEDY", "SKIPS"]
-    records = desk.run("GOOD", *toys)
+    records = desk.run("GOOD", "DIVERGES", *toys)
     outcomes = {name: (record.status, record.reason) for name, record in records.items()}
     assert outcomes == {
         "toy-good": ("ok", ""),
         "toy-flat-reward": ("ok", ""),
         "toy-raises": ("failed", "ValueError: as intended"),
+        "toy-diverges": ("failed", "Diverged: the loss rose"),
         "toy-exits": ("failed", "SystemExit: 3"),
         "toy-exits-hard": ("failed", "worker exited with code 3 before it left a record"),
         "toy-segfaults": ("failed", "worker killed by SIGSEGV before it left a record"),
@@ -41,6 +42,7 @@ def test_whatever_happens_becomes_a_record(desk: Desk) -> None:
         "toy-greedy": ("failed", outcomes["toy-greedy"][1]),
         "toy-skips": ("skipped", "not for me"),
     }
+    assert records["toy-diverges"].curve == [{"gradient_steps": 1, "loss": 0.5}]  # the last good part of it
     assert "budget" in outcomes["toy-greedy"][1]
     good, flat = records["toy-good"], records["toy-flat-reward"]
     assert good.metrics.keys() >= {"score_seen", "score_unseen", "normalized_score", "erc_pearson", "window_pearson"}

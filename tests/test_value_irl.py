@@ -168,8 +168,9 @@ def test_thesis_method_refuses_an_unknown_similarity(made_up: Problem) -> None:
 def test_thesis_method_ends_when_its_loss_leaves_all_bounds(made_up: Problem, monkeypatch, factor: float) -> None:
     steps = iter([1.0, 1.0, factor, 1.0])
     monkeypatch.setitem(SIMILARITIES, "mse", lambda samples, targets: mse(samples, targets).clamp(1, 1) * next(steps))
-    with pytest.raises(Diverged, match=r"at update 3.*lower learning_rate"):
+    with pytest.raises(Diverged, match=r"at update 3.*lower learning_rate") as raised:
         fit_thesis(made_up, DiffusionIRL(base=TOY, hidden=(8,), updates=4, batch=4), np.random.default_rng(0))
+    assert [row["loss"] for row in raised.value.curve] == [1.0, 1.0]  # the last good part of it
 
 
 def test_thesis_method_lowers_its_loss(made_up: Problem) -> None:

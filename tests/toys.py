@@ -11,6 +11,7 @@ import torch
 
 from envs.problem import Floats, Problem
 from methods.base import Config, Learned, Method, PolicyPart, RewardPart
+from methods.diffusion_irl import Diverged
 
 
 class Constant(PolicyPart):
@@ -70,6 +71,10 @@ def proper(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Lea
 
 def raises(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
     raise ValueError("as intended")
+
+
+def diverges(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    raise Diverged("the loss rose", [{"gradient_steps": 1, "loss": 0.5}])
 
 
 def exits(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
@@ -153,6 +158,7 @@ def _toy(name: str, fit, **rest) -> Method:  # type: ignore[no-untyped-def]
 GOOD = _toy("toy-good", learned)
 PROPER = _toy("toy-proper", proper)
 RAISES = _toy("toy-raises", raises)
+DIVERGES = _toy("toy-diverges", diverges)
 EXITS = _toy("toy-exits", exits)
 EXITS_HARD = _toy("toy-exits-hard", exits_hard)
 SEGFAULTS = _toy("toy-segfaults", segfaults)
