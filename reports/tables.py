@@ -24,7 +24,7 @@ AGGREGATE = ("normalized_score", "erc_pearson")
 ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 NONE = "\N{EN DASH}"
 READING = (
-    f"Mean over seeds [95 % interval: bootstrap widened for few seeds; n<{MIN_SEEDS}: too few for one]. "
+    f"Mean over seeds [95 % interval: Student's on the bootstrap variance of seeds; n<{MIN_SEEDS}: too few for one]. "
     "Bold: best contestant and those whose paired difference to it has an interval that holds 0 (only cells in which "
     "every run ended well compete). † control: a yardstick, not a contestant. k/N ok: only k of N runs ended well and "
     "the mean is over these."
