@@ -38,15 +38,10 @@ def fit(problem: Problem, config: DiffusionBC, rng: np.random.Generator) -> Lear
     for update in problem.checkpoint.loop("imitation", c.updates, **kept):
         drawn = [sampler.draw(n) for sampler, n in ((demos, own), (base, c.batch - own)) if n]
         x0 = torch.cat([model.codec.encode(*windows) for windows in drawn])
-        t = torch.as_tensor(rng.integers(model.steps, size=c.batch))
-        loss = model.loss(x0, t, torch.as_tensor(rng.standard_normal(x0.shape, np.float32)))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        loss = model.descend(x0, optimiser, schedule, rng)
         averaged.follow(model, min(c.ema, (update + 1) / (update + 10)))
         if (update + 1) % max(1, c.updates // 20) == 0:
-            curve.append({"gradient_steps": update + 1, "loss": loss.item()})
+            curve.append({"gradient_steps": update + 1, "loss": loss})
             problem.progress((update + 1) / c.updates, curve[-1])
     return Learned(Planner.of(c.planning, averaged.requires_grad_(False)), None, "none", curve, c.updates)
 

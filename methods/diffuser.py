@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -92,6 +93,22 @@ class Diffuser(Part):
         first = x0[:, 0, : self.codec.obs]
         predicted: Tensor = self.net(self.codec.pin(self.noised(x0, t, noise), first), t)
         return (predicted - x0).square().mean()
+
+    def descend(
+        self,
+        x0: Tensor,
+        optimiser: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        rng: np.random.Generator,
+    ) -> float:
+        """One update on clean windows ``[n, H, D]``, each noised to a diffusion step of its own; returns the loss."""
+        t = torch.as_tensor(rng.integers(self.steps, size=len(x0)))
+        loss = self.loss(x0, t, torch.as_tensor(rng.standard_normal(x0.shape, np.float32)))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        return loss.item()
 
     def posterior_mean(self, x0: Tensor, x: Tensor, t: int) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7); t counts from 0, where it is x_0."""

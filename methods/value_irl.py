@@ -78,14 +78,9 @@ def fine_tuned(
     kept = {"net": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
     for update in problem.checkpoint.loop("tuning", c.updates, **kept):
         x0 = windows[torch.as_tensor(rng.choice(c.pool, c.batch, p=chance))]
-        t = torch.as_tensor(rng.integers(model.steps, size=c.batch))
-        loss = model.loss(x0, t, torch.as_tensor(rng.standard_normal(x0.shape, np.float32)))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        loss = model.descend(x0, optimiser, schedule, rng)
         averaged.follow(model, min(c.ema, (update + 1) / (update + 10)))
-        problem.progress(0.4 + 0.6 * (update + 1) / c.updates, {"loss": loss.item()})
+        problem.progress(0.4 + 0.6 * (update + 1) / c.updates, {"loss": loss})
     return averaged
 
 

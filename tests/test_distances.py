@@ -96,8 +96,8 @@ def test_epic_of_rewards_of_states_is_their_pearson_distance() -> None:
     assert epic_distance_tabular(*full, 0.0) == 0
 
 
-def test_epic_of_published_rewards() -> None:
-    """Gleave et al. 2021, fig. 2, a 3 x 3 grid: Sparse and Dense are the same, Path and Cliff are 0.27 apart."""
+def test_epic_of_rewards_on_a_published_grid() -> None:
+    """On a grid after Gleave et al. 2021 Sparse and Dense are the same, Path and Cliff are 0.27 apart, by our count."""
     path, cliff = ([0, -1, -1, 0, 0, 0, -1, -1, 4], [0, -1, -1, 0, 0, 0, -4, -4, 4])
     sparse, steps_left = np.eye(9)[8], np.array([4, 3, 2, 3, 2, 1, 2, 1, 0])
     full = [np.broadcast_to(np.asarray(r, float)[:, None, None], (9, 5, 9)) for r in (path, cliff, sparse)]
