@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmark.bodies import photographs
 from benchmark.metrics import window_sums
 from benchmark.pose import Posed
 from envs.problem import Task, Trajectories
@@ -102,25 +103,28 @@ def own_rewards(task: Task, learned: Learned, runs: Mapping[str, Rollout]) -> Ar
 
 
 def gait(task: Task, runs: Mapping[str, Rollout]) -> Arrays:
-    """The body's capsules at the poses that MuJoCo computes, seen from the side, from mid-episode on.
+    """The body at the poses that MuJoCo computes, seen from the side, from mid-episode on.
 
-    Vectors, not pixels: no OpenGL is needed, and a graphics driver that crashes would take a finished run with it.
-    ``gait [2, frames, capsules, 2, 2]`` holds (x, z) in metres of both ends from one seen and one unseen start,
-    ``gait_radius [capsules]`` their radii.
+    ``gait [2, frames, capsules, 2, 2]`` holds (x, z) in metres of both ends of its capsules from one seen and one
+    unseen start, ``gait_radius [capsules]`` their radii, ``gait_pixels`` uint8 ``[2, frames, height, width, 3]`` what
+    MuJoCo renders; the last is left out where there is no OpenGL.
     """
     model = task.make_env(1).model
     capsules = np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_CAPSULE)
     data, frames, first = mujoco.MjData(model), [], task.horizon // 2
     if not len(capsules) or first < GAIT_FRAMES * GAIT_EVERY:
         return {}
-    for kind in ("seen", "unseen"):
-        for state in runs[kind].states[0, first : first + GAIT_FRAMES * GAIT_EVERY : GAIT_EVERY]:
-            data.qpos[:] = state[: model.nq]
-            mujoco.mj_kinematics(model, data)
-            axis = data.geom_xmat[capsules].reshape(-1, 3, 3)[..., 2] * model.geom_size[capsules, 1:2]
-            ends = data.geom_xpos[capsules, None] + axis[:, None] * np.array([[-1.0], [1.0]])
-            frames.append(ends[..., [0, 2]])
-    return {
+    shown = slice(first, first + GAIT_FRAMES * GAIT_EVERY, GAIT_EVERY)
+    poses = np.concatenate([runs[kind].states[0, shown, : model.nq] for kind in ("seen", "unseen")])
+    for pose in poses:
+        data.qpos[:] = pose
+        mujoco.mj_kinematics(model, data)
+        axis = data.geom_xmat[capsules].reshape(-1, 3, 3)[..., 2] * model.geom_size[capsules, 1:2]
+        ends = data.geom_xpos[capsules, None] + axis[:, None] * np.array([[-1.0], [1.0]])
+        frames.append(ends[..., [0, 2]])
+    found = {
         "gait": np.stack(frames).reshape(2, GAIT_FRAMES, len(capsules), 2, 2),
         "gait_radius": model.geom_size[capsules, 0],
     }
+    pixels = photographs(model, poses)
+    return found if pixels is None else found | {"gait_pixels": pixels.reshape(2, GAIT_FRAMES, *pixels.shape[1:])}

@@ -28,6 +28,7 @@ AXES = {
     "own_learnt": 2,
     "gait": 5,  # [2, frames, capsules, 2, 2]
     "gait_radius": 1,
+    "gait_pixels": 5,  # [2, frames, height, width, 3], 0 to 255
 }
 
 
@@ -85,10 +86,9 @@ def thin(folder: Path, into: Path) -> int:
         arrays["film"] = arrays["film"][:, :, :8]
     into.mkdir(parents=True, exist_ok=True)
     # what a method learnt has no known range and keeps single precision
+    kinds = {"gait_pixels": np.uint8, "reward_map": np.float32, "own_learnt": np.float32, "learnt_steps": np.float32}
     kept: dict[str, Any] = {
-        k: v.astype(np.float32 if "learnt" in k or k == "reward_map" else np.float16)
-        for k, v in arrays.items()
-        if not k.endswith("returns")
+        k: v.astype(kinds.get(k, np.float16)) for k, v in arrays.items() if not k.endswith("returns")
     }
     np.savez_compressed(into / "artefacts.npz", **kept)
     return (into / "artefacts.npz").stat().st_size

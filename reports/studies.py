@@ -172,7 +172,10 @@ def _others(runs: Runs, found: object) -> list[str]:
 
 
 def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
-    """Gait strips: MuJoCo's body at equal intervals from mid-episode on, a row per method, seen and unseen start."""
+    """Gait strips: MuJoCo's body at equal intervals from mid-episode on, a row per method, seen and unseen start.
+
+    Pixels that MuJoCo rendered where the cell was scored; where it had no OpenGL, the same poses drawn as capsules.
+    """
     for task, title in runs.tasks.items():
         found = chosen(runs, load, task, ("gait", "gait_radius"))
         if not found:
@@ -181,8 +184,13 @@ def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
         axes = figure.subplots(len(found), 2, squeeze=False)
         for row, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
             score = runs.of(task, method).set_index("seed").loc[seed]
-            for ax, bodies, kind, colour in zip(row, arrays["gait"], ("seen", "unseen"), (SEEN, UNSEEN), strict=True):
-                _strip(ax, bodies, arrays["gait_radius"], colour)
+            for k, (ax, kind, colour) in enumerate(zip(row, ("seen", "unseen"), (SEEN, UNSEEN), strict=True)):
+                if "gait_pixels" in arrays:
+                    ax.imshow(np.concatenate([*arrays["gait_pixels"][k] / 255], 1), interpolation="antialiased")
+                    ax.set(xticks=[], yticks=[])
+                    ax.spines[:].set_visible(False)
+                else:
+                    _strip(ax, arrays["gait"][k], arrays["gait_radius"], colour)
                 ax.text(
                     0.99,
                     0.97,
@@ -198,7 +206,10 @@ def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
         for ax, label in zip(axes[0], ("seen start", "unseen start"), strict=True):
             ax.set_title(f"{label} (right: score of the run)", fontsize=7, pad=2)
         figure.suptitle(f"{short(clean(title))}: body every 0.2 s from mid-episode on, moved apart", fontsize=8)
-        yield Drawing(f"gaits-{slug(task)}", figure, [f"no gait: {w}" for w in _others(runs, found)])
+        notes = [f"no gait: {w}" for w in _others(runs, found)]
+        if drawn := [clean(runs.methods[m]) for m, (_, arrays) in found.items() if "gait_pixels" not in arrays]:
+            notes.append(f"drawn from poses, not rendered, as the run had no OpenGL: {'; '.join(drawn)}")
+        yield Drawing(f"gaits-{slug(task)}", figure, notes)
 
 
 def _strip(ax: Axes, bodies: Array, radius: Array, colour: str) -> None:

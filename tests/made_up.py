@@ -116,6 +116,8 @@ def artefacts(made: Record) -> dict[str, np.ndarray]:
         middle = np.array([[[0.0, 0.7]], [[1.0, 0.7]]]) + 0.4 * np.arange(10)[:, None, None, None, None] * [1, 0]
         arrays |= {"gait": np.stack([middle, middle + rng.normal(0, 0.1, middle.shape)])[:, :, :, :, 0].swapaxes(2, 3)}
         arrays |= {"gait_radius": np.array([0.046])}
+        if made.method != "random":
+            arrays |= {"gait_pixels": rng.integers(0, 256, (2, 10, 72, 84, 3)).astype(np.uint8)}
         if made.reward_kind != "none":
             arrays |= {"own_true": steps, "own_learnt": steps + rng.normal(0, 3, steps.shape)}
             arrays |= {"true_steps": steps.ravel()[:900], "learnt_steps": steps.ravel()[:900] ** 2}

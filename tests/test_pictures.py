@@ -1,5 +1,6 @@
 """What runs leave for figures: arrays of the right shape and content."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 import toys
 
-from benchmark import pictures
+from benchmark import bodies, pictures
 from benchmark.pose import Posed, pose
 from envs.halfcheetah import TASK as CHEETAH
 from envs.maze2d import UMAZE_TASK
@@ -63,6 +64,17 @@ def test_the_gait_is_the_body_at_its_poses() -> None:
     np.testing.assert_allclose(found["own_true"][3], true)
     linear = learned.step_rewards(*runs["seen"].trajectories[:1].transitions())
     np.testing.assert_allclose(found["own_learnt"][0], linear, rtol=1e-5)
+    if "gait_pixels" not in found and os.environ.get("CI") != "true":
+        pytest.skip("no OpenGL on this machine: apt-get install libosmesa6 to test rendering")
+    pixels = found["gait_pixels"].astype(int)
+    assert pixels.shape == (2, pictures.GAIT_FRAMES, *bodies.SIZE, 3)
+    brown = (pixels[..., 0] - pixels[..., 2] > 30).mean((-1, -2))  # the body, and nothing else, is
+    assert (brown > 0.01).all() and (brown < 0.3).all()
+
+
+def test_without_opengl_a_run_has_no_pixels_and_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "none")
+    assert bodies.photographs(CHEETAH.make_env(1).model, np.zeros((1, 9))) is None
 
 
 @pytest.mark.parametrize("task", [UMAZE_TASK, CHEETAH], ids=lambda t: t.name)

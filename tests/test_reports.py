@@ -2,7 +2,9 @@
 
 import io
 import math
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -211,6 +213,25 @@ def test_latex_escapes() -> None:
     assert r"\textbf{1.0}" in rows[0]
     assert text.isascii()
     assert latex(Table("t", "日本", [], [], pd.DataFrame())).count("?") == 2  # what LaTeX cannot print stops nothing
+
+
+def test_every_latex_table_compiles(report: tuple[Path, str], tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI needs LaTeX: .ci/run installs texlive-latex-recommended")
+        pytest.skip("no pdflatex on this machine: apt-get install texlive-latex-recommended to test the tables")
+    (tmp_path / "hostile.tex").write_text(latex(hostile()), encoding="utf-8")
+    tables = [*sorted((report[0] / "tables").glob("*.tex")), tmp_path / "hostile.tex"]
+    body = "\n\\clearpage\n".join(rf"\input{{{path}}}" for path in tables)
+    packages = "".join(rf"\usepackage{{{name}}}" for name in ("booktabs", "graphicx"))
+    text = rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}"
+    (tmp_path / "all.tex").write_text(text)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert f"({len(tables)} pages" in done.stdout
+    assert "Overfull" not in done.stdout
+    assert "Missing character" not in (tmp_path / "all.log").read_text(errors="replace")
 
 
 def test_terminal_gets_no_control_characters() -> None:
