@@ -42,16 +42,15 @@ CHECKED = ("maze2d-umaze", "halfcheetah")  # a method that passes on both kinds 
 def _grid(
     suite: str, methods: list[str] | None, tasks: list[str] | None, seeds: str | None, assigned: list[str] | None
 ) -> tuple[str, list["Cell"], "Registry"]:
-    from benchmark.suite import cells, load_suite, parse_assignments, parse_seeds
+    from benchmark.suite import grid, parse_assignments, parse_seeds
 
-    name, content = load_suite(suite)
     settings = parse_assignments(assigned or [])
     try:
         chosen = parse_seeds(seeds) if seeds is not None else []
     except ValueError as error:
         raise UserError(str(error)) from error
     registry = discovered()
-    return name, cells(name, content, registry, methods or [], tasks or [], chosen, settings), registry
+    return *grid(suite, registry, methods or [], tasks or [], chosen, settings), registry
 
 
 def _store(folder: Path, write: bool = False) -> "Store":
@@ -165,10 +164,10 @@ def run(
     if not reporting:
         return
     # what else of the suite stands is shown too: running one method must not empty the tables of the others
-    whole = {cell.place: cell for cell in _grid(suite, None, None, None, None)[1]}
-    shown = {place: cell for place, cell in whole.items() if store.get(cell.id)}
+    shown = {cell.place: cell for cell in _grid(suite, None, None, None, None)[1] if store.get(cell.id)}
     shown |= {cell.place: cell for cell in cells}
-    _report(store, out, name, list(shown.values()), quiet=quiet)
+    own = [cell for cell in shown.values() if cell.suite == name]  # suites that ran along have reports of their own
+    _report(store, out, name, own or cells, quiet=quiet)
 
 
 def _report(
@@ -251,9 +250,13 @@ def report(
     print(f"\nPage: {out}/index.html   Tables and figures: {out}/   Records: {store.root}/")
 
 
-def _to_report(suite: str, results: Path) -> tuple["Store", str, dict[str, tuple[str, str, int, str]] | None]:
-    """The store, the suite's name, and its runs by id; None for all records of that name, made by other code."""
+def _to_report(
+    suite: str, results: Path, also: bool = False
+) -> tuple["Store", str, dict[str, tuple[str, str, int, str]] | None]:
+    """The store, the suite's name, and its runs by id, with those of suites that run along if ``also``; None for all
+    records of that name, made by other code."""
     name, cells, _ = _grid(suite, None, None, None, None)
+    cells = [cell for cell in cells if also or cell.suite == name]
     store = _store(results)
     records = store.load()[0]
     if {record.id for record in records} & {cell.id for cell in cells}:
@@ -296,7 +299,7 @@ def keep(
 
     from reports import artefacts
 
-    store, name, expected = _to_report(suite, results)
+    store, name, expected = _to_report(suite, results, also=True)
     records = [r for r in store.load()[0] if (r.id in expected if expected else r.suite == name)]
     into.mkdir(parents=True, exist_ok=True)
     drawn, size = set(), 0

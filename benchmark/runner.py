@@ -54,28 +54,40 @@ class Listener:
 
 
 class Past:
-    """What cells took before: of their own suite where that ran, else of any.
+    """What cells took before.
+
+    Learning counts from the cell's own suite where that ran, else from any, in proportion to the budget where steps
+    were taken; scoring from the cell's method, or from any where agents are trained on the reward, which costs most.
 
     Args:
         records: those that ended well count.
     """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._seconds: dict[tuple[str, str, str], list[float]] = {}
+        self._learning: dict[tuple[str, ...], list[tuple[float, int]]] = {}
+        self._scoring: dict[tuple[str | int, ...], list[float]] = {}
         for record in records:
             self.add(record)
 
     def add(self, record: Record) -> None:
         """Learns from one more."""
-        if record.status == "ok":
-            for suite in (record.suite, ""):
-                self._seconds.setdefault((record.method, record.task, suite), []).append(record.wall_seconds)
+        if record.status != "ok":
+            return
+        took = record.wall_seconds - record.score_seconds, record.step_budget if record.env_steps else 0
+        for suite in (record.suite, ""):
+            self._learning.setdefault((record.method, record.task, suite), []).append(took)
+        for method in {record.method, "" if record.reoptimise else record.method}:
+            self._scoring.setdefault((method, record.task, record.reoptimise), []).append(record.score_seconds)
 
     def seconds(self, cell: Cell) -> float | None:
         """Median seconds of such cells; None where there were none."""
         of = cell.method, cell.task
-        found = self._seconds.get((*of, cell.suite)) or self._seconds.get((*of, ""))
-        return statistics.median(found) if found else None
+        learning = self._learning.get((*of, cell.suite)) or self._learning.get((*of, ""))
+        scoring = self._scoring.get((*of, cell.reoptimise)) or self._scoring.get(("", cell.task, cell.reoptimise))
+        if not learning or not scoring:
+            return None
+        took = [seconds * cell.step_budget / budget if budget else seconds for seconds, budget in learning]
+        return statistics.median(took) + statistics.median(scoring)
 
 
 @dataclass(frozen=True)

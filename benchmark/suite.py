@@ -61,10 +61,12 @@ class Suite(BaseModel):
         gpus: share of a GPU by method, set aside by ``--executor ray``; none where it says nothing.
         smoke: whether methods run with their smoke settings.
         settings: method to task to settings that differ from the method's own; ``planning.scale`` reaches inside one.
-        reoptimise: environment steps of fresh agents on each learnt reward, by task; none where it says nothing.
+        reoptimise: method to task to environment steps of fresh agents on the learnt reward; none if not said.
         sweep: method to setting to values to run through, every combination of them.
+        also: suites that are run along with it, each reported under its own name.
 
-    A file may also ``include`` another suite, by name or by path beside it: its own keys are laid over that one's.
+    A file may also ``include`` another suite, by name or by path beside it: its own keys are laid over that one's, and
+    ``null`` drops one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,13 +83,19 @@ class Suite(BaseModel):
     gpus: dict[str, Annotated[float, Field(ge=0)]] = {}
     smoke: bool = False
     settings: dict[str, dict[str, dict[str, Any]]] = {}
-    reoptimise: dict[str, Count] = {}
+    reoptimise: dict[str, dict[str, Count]] = {}
     sweep: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = {}
+    also: list[str] = []
 
     def demonstrations(self, task: Task) -> list[int]:
         """The numbers of demonstrations that it runs a task with."""
-        given = self.demos.get(task.name, self.demos.get(ALL, task.default_demos))
+        given = _of(self.demos, task.name, task.default_demos)
         return given if isinstance(given, list) else [given]
+
+
+def _of(given: Mapping[str, Any], name: str, default: Any) -> Any:
+    """What stands under a name, else under ``all``, else the default."""
+    return given.get(name, given.get(ALL, default))
 
 
 def _explain(error: ValidationError, what: str, model: type[BaseModel]) -> UserError:
@@ -129,11 +137,11 @@ def _read(name: str, beside: Path, including: tuple[Path, ...] = ()) -> tuple[Pa
         raise UserError(f"suite {path} holds a {type(content).__name__}; keys and values are needed")
     if "include" in content:
         content = _over(_read(str(content.pop("include")), path.parent, (*including, path.resolve()))[1], content)
-    return path, content
+    return path, {key: value for key, value in content.items() if value is not None}
 
 
-def load_suite(name: str) -> tuple[str, Suite]:
-    """A suite by name, or from a YAML file by path.
+def load_suite(name: str, beside: Path = Path()) -> tuple[str, Suite]:
+    """A suite by name, or from a YAML file by path, which starts at ``beside``.
 
     Returns:
         its name and content.
@@ -141,7 +149,7 @@ def load_suite(name: str) -> tuple[str, Suite]:
     Raises:
         UserError: unknown name, no such file, or content that is no suite.
     """
-    path, content = _read(name, Path())
+    path, content = _read(name, beside)
     try:
         return path.stem, Suite(**content)
     except ValidationError as error:
@@ -196,7 +204,7 @@ def _variants(
 ) -> Iterator[tuple[int, dict[str, Any], str]]:
     """What a suite runs through for one method on one task: demonstrations, settings, and what tells them apart."""
     numbers = suite.demonstrations(task)
-    named = isinstance(suite.demos.get(task.name, suite.demos.get(ALL)), list)
+    named = isinstance(_of(suite.demos, task.name, None), list)
     swept = {key: values for key, values in suite.sweep.get(method.name, {}).items() if key not in assigned}
     for demos in numbers:
         for values in product(*swept.values()):
@@ -209,12 +217,11 @@ def _check_names(suite: Suite, registry: Registry) -> None:
     for key in {
         *suite.step_budget,
         *suite.demos,
-        *suite.reoptimise,
-        *(t for own in suite.settings.values() for t in own),
+        *(t for by_task in (suite.settings, suite.reoptimise) for own in by_task.values() for t in own),
     } - {ALL}:
         registry.task(key)
     if not registry.unavailable:  # a method of a module that cannot be imported is not unknown
-        for name in {*suite.settings, *suite.sweep, *suite.gpus} - {ALL}:
+        for name in {*suite.settings, *suite.sweep, *suite.gpus, *suite.reoptimise} - {ALL}:
             registry.method(name)
 
 
@@ -257,13 +264,13 @@ def cells(
                 "task": task.name,
                 "seed": seed,
                 "demos": demos,
-                "step_budget": suite.step_budget.get(task.name, suite.step_budget.get(ALL, task.step_budget)),
+                "step_budget": _of(suite.step_budget, task.name, task.step_budget),
                 "base_seed": seed if suite.base_seed == "cell" else suite.base_seed,
                 "eval_starts": suite.eval_starts,
                 "config": settings_of(method, task, suite, {**swept, **given}),
                 "code": code_hash(method_module, task_module, *HARNESS),
             }
-            if steps := suite.reoptimise.get(task.name, suite.reoptimise.get(ALL, 0)):
+            if steps := _of(_of(suite.reoptimise, method.name, {}), task.name, 0):
                 identity |= {
                     "reoptimise": steps,
                     "code": code_hash(method_module, task_module, "benchmark.reoptimise", *HARNESS),
@@ -279,7 +286,7 @@ def cells(
                 suite=name,
                 timeout_s=suite.timeout_s,
                 memory_mib=suite.memory_mib,
-                gpus=suite.gpus.get(method.name, suite.gpus.get(ALL, 0.0)),
+                gpus=_of(suite.gpus, method.name, 0.0),
                 **identity,
             )
 
@@ -290,3 +297,32 @@ def cells(
         for task, task_module in posed
         for cell in made(seed, method, method_module, task, task_module)
     ]
+
+
+def grid(
+    suite: str,
+    registry: Registry,
+    methods: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    assigned: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[str, list[Cell]]:
+    """The cells of a suite by name or path, then those of the suites that run along with it, each once.
+
+    Args:
+        suite, registry, methods, tasks, seeds, assigned: as for :func:`cells`; suites that run along keep of their own
+            methods, tasks and seeds those that are named here.
+
+    Returns:
+        the suite's name, and the cells, which say whose they are.
+    """
+    name, content = load_suite(suite)
+    found = {cell.id: cell for cell in cells(name, content, registry, methods, tasks, seeds, assigned)}
+    named = (("method", methods), ("task", tasks), ("seed", seeds))
+    for other in content.also:
+        title, along = load_suite(other, Path(suite).parent)
+        own = {m: given for m, given in (assigned or {}).items() if along.methods == ALL or m in along.methods}
+        for cell in cells(title, along, registry, assigned=own):
+            if all(not allowed or getattr(cell, key) in allowed for key, allowed in named):
+                found.setdefault(cell.id, cell)
+    return name, [*found.values()]

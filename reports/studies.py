@@ -32,8 +32,11 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
         file: name of the figure.
         axis: name of the setting.
     """
-    suites = {r.suite for r in records if r.variant.startswith(prefix)}
-    own = [r for r in records if r.suite in suites and r.variant.startswith((prefix, *[""] * (prefix == SCALE)))]
+    swept = [r for r in records if r.variant.startswith(prefix)]
+    suites, same = {r.suite for r in swept}, {_but_demonstrations(r) for r in swept}
+    # a run that a suite of one number of demonstrations has left is not made again for the one that sweeps
+    found = [_but_demonstrations(r) in same if prefix == DEMOS else r.suite in suites for r in records]
+    own = swept + [r for r, is_one in zip(records, found, strict=True) if is_one and not r.variant]
     tasks = {r.task: r.task_title for r in sorted(own, key=lambda r: r.task)}
     if not tasks:
         yield Drawing(file, None, [f"no records of a suite that runs through {axis}: `python -m benchmark run {file}`"])
@@ -48,7 +51,8 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
                 values: dict[float | None, list[float]] = {}
                 for r in own:
                     if (r.task, r.method, r.status) == (task, method, "ok") and metric in r.metrics:
-                        at = float(r.variant.removeprefix(prefix)) if r.variant else None
+                        fixed = float(r.demos) if prefix == DEMOS else None
+                        at = float(r.variant.removeprefix(prefix)) if r.variant else fixed
                         values.setdefault(at, []).append(r.metrics[metric])
                 _sweep_line(ax, method, values, rng_for("sweep", task, method, metric))
             ax.set_xscale("log")
@@ -67,6 +71,11 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
     figure.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1)
     lost = sum(r.status != "ok" for r in own)
     yield Drawing(file, figure, [f"{lost} of {len(own)} runs did not end well and are left out"] if lost else [])
+
+
+def _but_demonstrations(r: Record) -> tuple[str | int, ...]:
+    """What decides a run, the number of demonstrations apart."""
+    return r.method, r.task, r.seed, r.step_budget, r.base_seed, r.code, str(r.config)
 
 
 def _sweep_line(ax: Axes, method: str, values: dict[float | None, list[float]], rng: np.random.Generator) -> None:

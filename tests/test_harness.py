@@ -17,12 +17,15 @@ import pytest
 from rich.console import Console
 
 from benchmark import provenance, registry
+from benchmark.cell import Cell
 from benchmark.display import Display
 from benchmark.errors import UserError
 from benchmark.runner import Past, Plan, plan
-from benchmark.suite import cells, load_suite, parse_seeds, suite_names
+from benchmark.suite import cells, grid, load_suite, parse_seeds, suite_names
 from results.store import Store
 from tests.desk import ROOT, SUITE, Desk, start, traced, wait_for
+
+MAIN = {"maze2d-umaze", "maze2d-large", "halfcheetah"}
 
 
 def test_whatever_happens_becomes_a_record(desk: Desk) -> None:
@@ -260,11 +263,45 @@ def test_list_says_what_is_there(desk: Desk) -> None:
 def test_the_suites_that_come_along_hold_for_everything_found() -> None:
     found = registry.discover()
     for name in suite_names():
-        grid = cells(*load_suite(name), found)
-        assert len({cell.id for cell in grid}) == len(grid)
-        assert grid
-        assert {cell.task for cell in grid} <= {"maze2d-umaze", "maze2d-large", "halfcheetah"}
+        made = cells(*load_suite(name), found)
+        assert made and len({cell.id for cell in made}) == len(made)
+        corner = {"maze2d-umaze-corner", "maze2d-large-corner"}
+        assert {cell.task for cell in made} <= (corner if "corner" in name else MAIN)
     assert "reduced" in load_suite("quick")[1].description
+
+
+def test_the_paper_suite_is_what_it_says() -> None:
+    found = registry.discover()
+    name, made = grid("paper", found)
+    own = [cell for cell in made if cell.suite == name]
+    places = {(m, task, seed, "") for m in found.methods for task in MAIN for seed in range(5)}
+    assert {cell.place for cell in own} == places
+    assert {(cell.task, cell.step_budget) for cell in own} == {
+        *zip(sorted(MAIN), (200_000, 300_000, 200_000), strict=True)
+    }
+    rewards = {m for m, (method, _) in found.methods.items() if method.recovers_reward and not method.control}
+    windows = {m for m in rewards if m.startswith("diffusion-irl-m")}
+    assert {cell.method for cell in own if cell.reoptimise} == rewards - windows
+    along = {cell.suite for cell in made} - {name}
+    assert along == {"paper-demos", "paper-corner"} and len({cell.id for cell in made}) == len(made)
+    assert not [cell for cell in made if cell.suite in along and cell.reoptimise]
+    assert all(cell.base_seed == cell.seed for cell in made)
+
+
+def test_suites_run_along_once_and_keep_to_what_is_asked(desk: Desk) -> None:
+    desk.suite.write_text(SUITE.replace("methods: []", "methods: [expert, random, bc]") + "also: [more.yaml]\n")
+    desk.suite.with_name("more.yaml").write_text(
+        "include: mine.yaml\nalso: null\nmethods: [random, bc]\nseeds: 0-1\ndemos: {all: [2, 5]}\n"
+    )
+    found = registry.discover()
+    name, made = grid(str(desk.suite), found)
+    assert name == "mine" and [(c.suite, c.method, c.seed, c.demos) for c in made] == [
+        *(("mine", method, 0, 2) for method in ("expert", "random", "bc")),
+        *(("more", method, 0, 5) for method in ("random", "bc")),  # with 2 demonstrations they stand above
+        *(("more", method, 1, demos) for method in ("random", "bc") for demos in (2, 5)),
+    ]
+    few = grid(str(desk.suite), found, ["bc", "expert"], [], [0], {"bc": {"updates": 3}, "expert": {}})[1]
+    assert [(c.suite, c.method, c.seed) for c in few] == [("mine", "bc", 0), ("mine", "expert", 0), ("more", "bc", 0)]
 
 
 @pytest.fixture
@@ -445,6 +482,27 @@ def test_longest_first_where_it_is_known(desk: Desk) -> None:
     later = cells("any", suite, found, ["toy-good", "toy-proper", "expert"], [], [1])
     assert [cell.method for cell in plan(later, store).todo] == ["expert", "toy-proper", "toy-good"]
     assert len(plan(grid, store).done) == 2 and len(plan(grid, store, ["ok"]).done) == 0
+
+
+def test_estimates_follow_budgets_and_agents_on_the_reward() -> None:
+    found, suite = registry.discover(), load_suite("smoke")[1]
+    more = suite.model_copy(update={"step_budget": {"all": 8000}, "reoptimise": {"gail": {"all": 50}}})
+
+    def cell(method: str, **changes: object) -> Cell:
+        return cells("any", (more if changes else suite), found, [method], ["maze2d-umaze"])[0]
+
+    gail, bc = cell("gail"), cell("bc")
+    taken = {"wall_seconds": 11.0, "score_seconds": 1.0}
+    past = Past([gail.record("ok", {}, env_steps=4000, **taken), bc.record("ok", {}, **taken)])
+    assert (past.seconds(gail), past.seconds(bc), past.seconds(cell("bc", more=1))) == (11, 11, 11)
+    assert past.seconds(cell("gail", more=1)) is None  # what agents on its reward take, nothing tells
+    other = cells(
+        "any", more.model_copy(update={"reoptimise": {"airl": {"all": 50}}}), found, ["airl"], ["maze2d-umaze"]
+    )[0]
+    past.add(other.record("ok", {}, env_steps=8000, wall_seconds=90.0, score_seconds=60.0))
+    assert past.seconds(cell("gail", more=1)) == 80
+    past.add(gail.record("failed", {}, env_steps=4000, wall_seconds=1000.0))
+    assert past.seconds(gail) == 11
 
 
 @pytest.mark.parametrize(

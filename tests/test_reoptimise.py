@@ -75,7 +75,7 @@ def test_what_has_no_reward_of_steps_has_a_reason() -> None:
 
 def test_a_suite_asks_for_it_and_only_then_it_is_in_the_id(tmp_path: Path) -> None:
     suite = Suite(description="x", seeds="0", base_seed=0, methods=["expert"], tasks=["maze2d-umaze"], timeout_s=60)
-    asked = suite.model_copy(update={"reoptimise": {"all": STEPS}, "eval_starts": 2})
+    asked = suite.model_copy(update={"reoptimise": {"all": {"all": STEPS}}, "eval_starts": 2})
     registry = discover()
     (plain,), (cell,) = cells("x", suite, registry), cells("x", asked, registry)
     assert plain.id != cell.id and (plain.reoptimise, cell.reoptimise) == (0, STEPS) and plain.code != cell.code

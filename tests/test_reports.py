@@ -17,7 +17,7 @@ import pytest
 from made_up import METHODS, TASKS, record, study, sweeps, write
 
 from envs.maze2d import LARGE_TASK, distances, goal_cell
-from reports import artefacts, build, mazes, robust, style, tables
+from reports import artefacts, build, mazes, robust, studies, style, tables
 from reports.frame import estimate, gather
 from reports.readme import stale_blocks, update_readme
 from reports.render import Cell, Line, Section, Table, clean, latex, markdown, plain
@@ -351,6 +351,18 @@ def test_what_a_suite_runs_through_stands_apart(tmp_path: Path) -> None:
     assert "6 of 6 runs" in text or "Every run" in text, text
     main = (tmp_path / "out" / "tables" / "main.csv").read_text()
     assert "bc (demos=1)" in main and "bc (demos=3)" in main
+
+
+def test_a_run_that_another_suite_has_left_stands_in_the_sweep() -> None:
+    made = [
+        record("bc", "halfcheetah", s, demos=n, suite="sweep", variant=f"demos={n}") for n in (1, 3) for s in (0, 1)
+    ]
+    made += [record("bc", "halfcheetah", s, demos=10, suite="quick") for s in (0, 1)]
+    made += [record("bc", "halfcheetah", s, demos=20, step_budget=1) for s in (0, 1)]  # of another budget: no part
+    (drawn,) = studies.sweep(made, studies.DEMOS, "demos", "demonstrations")
+    assert drawn.figure is not None
+    lines = [line.get_xdata() for axes in drawn.figure.axes for line in axes.get_lines()]
+    assert {x for line in lines if len(line) > 2 for x in line} == {1, 3, 10}
 
 
 @pytest.mark.parametrize("damage", ["pickle", "shape", "nan", "cut"])
