@@ -190,6 +190,11 @@ def run_cell(cell: Cell, store: Store, provenance: dict[str, Any], progress: Pro
     Returns:
         the record: ``ok``, ``skipped``, or ``failed`` with the reason, the traceback beside it in ``error.txt``.
     """
+    with store.hold(cell.id):
+        return _attempt(cell, store, provenance, progress)
+
+
+def _attempt(cell: Cell, store: Store, provenance: dict[str, Any], progress: Progress) -> Record:
     work = store.workspace(cell.id)
     fix_globals(cell)
     wall, cpu = time.monotonic(), time.process_time()

@@ -168,7 +168,7 @@ def run(
             for cell in pending[:]:
                 if executor.free() < 1:
                     break
-                lock = FileLock(store.lock_path(cell.id))
+                lock = store.lock(cell.id)
                 try:
                     lock.acquire(blocking=False)
                 except Timeout:

@@ -53,7 +53,7 @@ class Store:
         self.root = Path(root)
 
     def prepare(self) -> None:
-        """Creates the folder and proves that it can be written.
+        """Creates the folder, proves that it can be written, and removes what killed runs left of finished cells.
 
         Raises:
             StoreError: it cannot.
@@ -66,10 +66,23 @@ class Store:
                     raise StoreError(f"{self.root / inner} is a link, which could lead anywhere: remove it")
             probe.touch()
             probe.unlink()
+            self._clear()
         except OSError as error:
             raise StoreError(
                 f"results folder {self.root} cannot be written ({error.strerror}): choose another with --results"
             ) from error
+
+    def _clear(self) -> None:
+        """Removes half-written records, and of cells whose record stands whatever else than artefacts; none at work."""
+        for path in [*self.root.glob(".*.tmp"), *(self.root / WORK).glob("*")]:
+            id = path.name.lstrip(".")[:16]
+            if not ID.fullmatch(id) or (path.parent != self.root and not self.path(id).exists()):
+                continue
+            with contextlib.suppress(Timeout), self.lock(id).acquire(blocking=False), self.hold(id, blocking=False):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def path(self, id: str) -> Path:
         """Where the record ``id`` stands or will stand.
@@ -85,11 +98,15 @@ class Store:
         """Where the artefacts of record ``id`` stand."""
         return self.path(id).with_suffix("")
 
-    def lock_path(self, id: str) -> Path:
-        """The file whose lock means that some process is at work on ``id``."""
+    def lock(self, id: str) -> FileLock:
+        """The lock of a run that sees to ``id``; not yet acquired."""
         folder = self.root / LOCKS
         folder.mkdir(exist_ok=True)
-        return folder / self.path(id).name
+        return FileLock(folder / self.path(id).name)
+
+    def hold(self, id: str, blocking: bool = True) -> contextlib.AbstractContextManager[object]:
+        """Acquires the lock of the process that writes files of ``id``, which may outlive a killed run by a moment."""
+        return FileLock(Path(self.lock(id).lock_file).with_suffix(".work")).acquire(blocking=blocking)
 
     def log_path(self, id: str) -> Path:
         """Where a worker's output goes while ``id`` is under way."""
@@ -110,10 +127,9 @@ class Store:
 
     def under_way(self, id: str) -> str:
         """``running`` while some process holds the cell, ``interrupted`` where one left it half-done, else empty."""
-        lock = self.root / LOCKS / self.path(id).name
         try:
-            if lock.exists():
-                FileLock(lock).acquire(blocking=False).lock.release()
+            if (self.root / LOCKS / self.path(id).name).exists():
+                self.lock(id).acquire(blocking=False).lock.release()
         except Timeout:
             return "running"
         except OSError:  # a folder that can only be read

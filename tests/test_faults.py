@@ -29,9 +29,11 @@ def outcome(results: Path) -> Outcome:
     records, corrupt = store.load()
     assert not corrupt
     for record in records:
-        with np.load(store.folder(record.id) / "artefacts.npz") as file:
-            metrics = {name: value for name, value in record.metrics.items() if name != "seconds_to_90"}  # a duration
-            found[record.id] = (metrics, {name: file[name].tobytes() for name in file})
+        metrics = {name: value for name, value in record.metrics.items() if name != "seconds_to_90"}  # a duration
+        found[record.id] = metrics, {}
+        if record.status == "ok":
+            with np.load(store.folder(record.id) / "artefacts.npz") as file:
+                found[record.id][1].update({name: file[name].tobytes() for name in file})
     left = {path.name for path in results.iterdir()} - {".locks", ".work"}
     assert left == found.keys() | {f"{id}.json" for id in found}
     assert not list((results / ".work").iterdir())
@@ -69,24 +71,59 @@ def test_killed_at_random_moments_and_run_again_it_ends_as_if_undisturbed(
     assert outcome(tmp_path / "runs") == outcome(desk.results)
 
 
-@pytest.mark.slow
-def test_suite_smoke_killed_at_fifty_random_moments_equals_one_worker_undisturbed(tmp_path: Path) -> None:
-    def command(folder: str) -> list[str]:
-        workers = "1" if folder == "undisturbed" else "2"
-        return ["run", "smoke", "--workers", workers, "--no-report", "--results", str(tmp_path / folder)]
+REAL = ("bc", "sqil", "gail", "diffusion-irl-mse", "maxent-tabular", "expert")
 
-    moments = random.Random(0)
-    for _ in range(50):
-        process = start(command("killed"))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=moments.uniform(2, 14))
-        process.kill()
-        process.communicate()
-    for folder in ("killed", "undisturbed"):
-        process = start(command(folder))
-        _, errors = process.communicate(timeout=1800)
-        assert process.returncode == 0, errors
+
+@pytest.mark.slow
+def test_suite_smoke_killed_at_fifty_random_moments_equals_one_worker_undisturbed(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By turns a run in one process, which writes its state after every count, and one with two workers."""
+    monkeypatch.setattr("envs.checkpoint.EVERY", 0.0)
+    named = [("--method", name) for name in (*REAL, "tests.toys:COUNTS")]
+    named += [("--task", "maze2d-umaze"), ("--task", "halfcheetah"), ("--set", "toy-counts.sleep=0.1")]
+    grid = ["run", "smoke", *(word for pair in named for word in pair), "--seeds", "0-1", "--no-report"]
+
+    def command(folder: str, workers: int) -> list[str]:
+        return [*grid, "--workers", str(workers), "--results", str(tmp_path / folder)]
+
+    assert desk.do(*command("undisturbed", 1))[0] == 0
+    moments, killed = random.Random(0), 0
+    for number in range(50):
+        if number % 2:
+            process = start(command("killed", 2))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=moments.uniform(3, 9))
+            process.kill()
+            process.communicate()
+            killed += process.returncode == -signal.SIGKILL
+        else:
+            pid = forked(command("killed", 0))
+            time.sleep(moments.uniform(0.02, 3))
+            os.kill(pid, signal.SIGKILL)
+            killed += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    assert killed >= 40, killed  # the others had nothing left to do
+    assert desk.do(*command("killed", 1))[0] == 0
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "undisturbed")
+
+
+def test_what_a_kill_leaves_of_finished_cells_is_removed_and_nothing_else(desk: Desk) -> None:
+    record = desk.run("COUNTS")["toy-counts"]
+    store, other = Store(desk.results), "0" * 16
+    for id in (record.id, other):  # of the other no record stands: a run may go on from its state
+        store.workspace(id).joinpath("half.npz").touch()
+        store.state_folder(id).mkdir()
+        store.log_path(id).touch()
+    half = [store.root / f".{id}-1.tmp" for id in (record.id, other)]
+    for path in half:
+        path.touch()
+    with store.hold(record.id):  # its worker outlives the run by a moment
+        store.prepare()
+        assert half[0].exists() and store.log_path(record.id).exists()
+    store.prepare()
+    assert not [path for path in half if path.exists()]
+    assert {path.name[:16] for path in (store.root / ".work").iterdir()} == {other}
+    assert store.get(record.id) == record
 
 
 def test_one_interrupt_writes_down_where_cells_are(desk: Desk, tmp_path: Path) -> None:
