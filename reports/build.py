@@ -9,7 +9,7 @@ from textwrap import wrap
 
 import numpy as np
 
-from reports import gallery, page
+from reports import claims, gallery, page
 from reports.frame import Runs, entry, gather
 from reports.render import Table, clean, html_table, latex, markdown, markdown_text, plain
 from reports.robust import matrices, worst_case
@@ -56,13 +56,17 @@ def build(
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
     try:
         (work / "figures").mkdir()
-        made = [table(runs) for table in (*TABLES, worst_case)]
+        own = {r.suite for r in runs.records.values()}
+        evidence = [*runs.records.values(), *(r for r in found if r.suite not in own)]
+        made = [claims.table(evidence), *(table(runs) for table in (*TABLES, worst_case))]
         _write_tables(made, work / "tables")
         np.savez(work / "tables" / "scores.npz", **matrices(runs))  # type: ignore[arg-type]
         shown, lacking = gallery.figures(runs, found, store, work / "figures")
         problems += lacking
         (work / "summary.md").write_text(summary(runs, suite, problems), encoding="utf-8")
-        (work / "index.html").write_text(page.page(runs, found, store, made, shown, problems, suite), encoding="utf-8")
+        (work / "index.html").write_text(
+            page.page(runs, found, store, made, shown, problems, suite, evidence), encoding="utf-8"
+        )
         for part in PARTS:
             _replace(work / part, out / part)
     finally:

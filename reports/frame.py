@@ -32,6 +32,14 @@ def _settings(record: Record) -> tuple[str, ...]:
     return record.code, str(record.demos), str(record.step_budget), repr(sorted(record.config.items()))
 
 
+def main_suite(records: Iterable[Record]) -> list[Record]:
+    """The records of the largest suite, those aside that run through something."""
+    plain = [r for r in records if not r.variant]
+    sizes = Counter(r.suite for r in plain)
+    largest = min(sizes, key=lambda name: (-sizes[name], name), default="")
+    return [r for r in plain if r.suite == largest]
+
+
 @dataclass(frozen=True)
 class Runs:
     """What a report is made of.

@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from reports.claims import sentence
 from reports.frame import Runs, entry, estimate
 from reports.gallery import Shown
 from reports.render import TEMPLATES, Table, clean, html_table
@@ -34,6 +35,7 @@ def page(
     shown: Sequence[Shown],
     problems: Sequence[str],
     suite: str | None,
+    evidence: Sequence[Record],
 ) -> str:
     """The whole page as HTML.
 
@@ -45,6 +47,7 @@ def page(
         shown: the figures drawn.
         problems: what is missing.
         suite: the name of the suite reported on.
+        evidence: what claims are judged by.
 
     Raises:
         ValueError: records alone make it larger than :data:`LIMIT`.
@@ -53,6 +56,7 @@ def page(
     fixed: dict[str, Any] = {
         "suite": suite or ", ".join(sorted({r.suite for r in runs.records.values()})),
         "ended": ended_all(runs),
+        "sentences": [sentence(evidence, by) for by in ("thesis", "fixes")],
         "verdict": [line.removeprefix("- ") for line in verdict(runs)],
         "conditions": conditions(runs),
         "tables": [(t.name, Markup(html_table(t))) for t in tables],

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from reports.frame import Runs, gather
+from reports.claims import brief, sentence
+from reports.frame import Runs, gather, main_suite
 from reports.render import markdown, markdown_text
 from reports.tables import aggregate, ended_all, headline, main
 from reports.verdict import verdict
@@ -22,12 +23,14 @@ def counts(runs: Runs) -> str:
     )
 
 
-BLOCKS: dict[str, Callable[[Runs], str]] = {
-    "headline": lambda runs: markdown(headline(runs), stacked=True),
-    "main": lambda runs: markdown(main(runs)),
-    "aggregate": lambda runs: markdown(aggregate(runs), stacked=True),
-    "counts": counts,
-    "verdict": lambda runs: "\n".join(map(markdown_text, verdict(runs))),
+BLOCKS: dict[str, Callable[[Runs, list[Record]], str]] = {
+    "headline": lambda runs, _: markdown(headline(runs), stacked=True),
+    "main": lambda runs, _: markdown(main(runs)),
+    "aggregate": lambda runs, _: markdown(aggregate(runs), stacked=True),
+    "counts": lambda runs, _: counts(runs),
+    "verdict": lambda runs, _: "\n".join(map(markdown_text, verdict(runs))),
+    "sentence": lambda _, records: "\n".join(markdown_text(sentence(records, by)) for by in ("thesis", "fixes")),
+    "claims": lambda _, records: brief(records),
 }
 _BLOCK = re.compile(r"<!-- begin:([\w-]+) -->\n(.*?)<!-- end:\1 -->", re.DOTALL)
 _MARK = re.compile(r"<!-- (?:begin|end):")
@@ -39,12 +42,15 @@ def rendered(text: str, records: Iterable[Record]) -> str:
     Raises:
         ValueError: a NAME that is none of :data:`BLOCKS`, a mark without its partner, or no records.
     """
-    runs = gather(records)
+    records = list(records)
+    runs = gather(main_suite(records))
     if unknown := sorted({m[1] for m in _BLOCK.finditer(text)} - set(BLOCKS)):
         raise ValueError(f"unknown blocks {', '.join(unknown)}: choose from {', '.join(BLOCKS)}")
     if len(_MARK.findall(text)) != 2 * len(_BLOCK.findall(text)):
         raise ValueError("a <!-- begin:NAME --> or <!-- end:NAME --> stands without its partner, each on its own line")
-    return _BLOCK.sub(lambda m: f"<!-- begin:{m[1]} -->\n{BLOCKS[m[1]](runs).rstrip()}\n<!-- end:{m[1]} -->", text)
+    return _BLOCK.sub(
+        lambda m: f"<!-- begin:{m[1]} -->\n{BLOCKS[m[1]](runs, records).rstrip()}\n<!-- end:{m[1]} -->", text
+    )
 
 
 def update_readme(path: Path, records: Iterable[Record]) -> bool:

@@ -71,6 +71,7 @@ class Table:
         sections: its rows.
         data: the same as numbers, for CSV.
         groups: headings over runs of columns, (title, columns), where there are any.
+        first: heading of the first column.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Table:
     sections: Sequence[Section]
     data: pd.DataFrame
     groups: Sequence[tuple[str, int]] = field(default=())
+    first: str = "Method"
 
 
 def clean(text: str) -> str:
@@ -128,7 +130,7 @@ def markdown(table: Table, stacked: bool = False) -> str:
     for section in table.sections:
         if section.title:
             out += [f"### {markdown_text(section.title)}", ""]
-        out += [_row(["Method", *map(markdown_text, header)]), _row([":--", *["--:"] * len(header)])]
+        out += [_row([table.first, *map(markdown_text, header)]), _row([":--", *["--:"] * len(header)])]
         contestants, controls = _split(section.lines)
         for block in (contestants, controls):
             if block is controls and contestants and controls:
@@ -163,7 +165,7 @@ def latex(table: Table) -> str:
         for _, width in table.groups:
             out.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
             start += width
-    out.append(" & ".join(["Method", *map(latex_text, table.header)]) + r" \\")
+    out.append(" & ".join([table.first, *map(latex_text, table.header)]) + r" \\")
     for section in table.sections:
         out.append(r"\midrule")
         if section.title:

@@ -29,7 +29,7 @@ def _comparison(runs: Runs, task: str, metric: str, family: Sequence[str], rival
         [values[0][seeds].to_numpy()], [values[1][seeds].to_numpy()], rng_for("verdict", task, metric, ours, theirs)
     )
     sign = METRICS[metric].better
-    word = "not told apart from"
+    word = "not told apart from" if interval else "too few seeds to tell it from"
     if interval and sign * interval.low > 0 and sign * interval.high > 0:
         word = "better than"
     elif interval and sign * interval.low < 0 and sign * interval.high < 0:

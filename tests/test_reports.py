@@ -244,7 +244,7 @@ def test_terminal_gets_no_control_characters() -> None:
 def test_report_has_every_table_and_figure(report: tuple[Path, str]) -> None:
     out, text = report
     names = {"main", "iqm", "aggregate", "imitation", "reward", "distance", "reoptimised", "cost", "failures"}
-    names |= {"worst_case"}
+    names |= {"worst_case", "claims"}
     files = {f"{n}.{e}" for n in names for e in ("md", "csv", "tex", "html")} | {"scores.npz"}
     assert {p.name for p in (out / "tables").iterdir()} == files
     assert {p.name for p in (out / "figures").iterdir()} == {f"{n}.{e}" for n in FIGURES for e in ("pdf", "png")}

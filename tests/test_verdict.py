@@ -41,3 +41,8 @@ def test_a_method_with_a_failed_run_is_not_picked() -> None:
     failed = record("diffusion-irl-mse", TASK, 3, status="failed", reason="Diverged")
     records = [*runs_of("diffusion-irl-mse", 90, seeds=3), failed, *runs_of("diffusion-irl-mmd-matern", 60)]
     assert "Score 61.5, worse than GAIL 81.5" in verdict(gather([*records, *runs_of("gail", 80)]))[0]
+
+
+def test_below_three_seeds_it_says_so() -> None:
+    records = [*runs_of("diffusion-irl-mse", 50, seeds=2), *runs_of("gail", 80, seeds=2)]
+    assert "too few seeds to tell it from GAIL 80.5" in verdict(gather(records))[0]

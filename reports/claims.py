@@ -1,0 +1,313 @@
+"""What is claimed of the methods, and what the records say of it: supported, refuted or undecided."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from reports.frame import rng_for
+from reports.render import Cell, Line, Section, Table, clean, markdown_text
+from reports.statistics import Interval, paired_difference
+from reports.tables import NONE, bounds, number
+from results.schema import METRICS, Record
+
+Verdict = Literal["supported", "refuted", "undecided"]
+SIGHT = " ‡"
+Values = dict[int, tuple[str, float]]  # by seed: whose, and how much
+
+
+class Claim(BaseModel):
+    """One entry of ``claims.yaml``, which says how to read it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: str
+    by: Literal["thesis", "failure modes", "fixes", "often said"]
+    says: str
+    short: str
+    ours: str
+    theirs: str | float | None = None
+    above: float = 0.0
+    metrics: list[str] = Field(min_length=1)
+    than: str | None = None
+    demos: tuple[int, int] | None = None
+    each: bool = False
+    where: dict[str, float] = {}
+    tasks: list[str] = Field(min_length=1)
+
+
+class Claims(BaseModel):
+    """The whole of ``claims.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    fewest: int
+    families: dict[str, list[str]]
+    in_sight: list[str]
+    claims: list[Claim]
+
+
+@cache
+def claims() -> Claims:
+    """The claims as they stand in the file beside this one."""
+    return Claims(**yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison of a claim.
+
+    Args:
+        claim: the claim.
+        task, metric: where and of what; ``task`` as printed.
+        sides: names of both sides as printed.
+        means: of both sides over the pairs.
+        gap: mean of ours - theirs over seeds, higher better, with its 95 % interval; None below three seeds.
+        n: pairs.
+        verdict: supported where the interval lies above the claim's bound, refuted where below.
+        why: why undecided.
+    """
+
+    claim: Claim
+    task: str
+    metric: str
+    sides: tuple[str, str] = ("", "")
+    means: tuple[float, float] = (math.nan, math.nan)
+    gap: float = math.nan
+    interval: Interval | None = None
+    n: int = 0
+    verdict: Verdict = "undecided"
+    why: str = "not run"
+
+    @property
+    def said(self) -> str:
+        """The verdict, with the reason where there is none."""
+        return self.verdict + f": {self.why}" * bool(self.why)
+
+
+class Evidence:
+    """Records by suite and cell, ready for comparisons.
+
+    Args:
+        records: of any suites; a comparison takes both sides from one: the largest that has them.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = list(records)
+        self.tasks = {r.task: r.task_title for r in self.records}
+        self.titles = {r.method: r.title for r in self.records}
+        contestants = sorted({r.method for r in self.records if not r.control})
+        known = claims().families
+        ours = {*known["thesis"], *known["fix"]}
+        self.families = known | {"contestants": contestants, "rivals": [m for m in contestants if m not in ours]}
+        sizes = Counter(r.suite for r in self.records)
+        self._suites = sorted(sizes, key=lambda s: (-sizes[s], s))
+        self._cells: dict[tuple[str, str, str, str], dict[int, Record]] = {}
+        for r in sorted(
+            self.records, key=lambda r: str(r.provenance.get("finished", ""))
+        ):  # the last of a place counts
+            self._cells.setdefault((r.suite, r.task, r.method, r.variant), {})[r.seed] = r
+
+    def members(self, name: str) -> list[str]:
+        """The methods of a family, or the method itself."""
+        return self.families.get(name, [name])
+
+    def findings(self, claim: Claim) -> list[Finding]:
+        """Every comparison of a claim."""
+        names = self.members(claim.ours) if claim.each else [claim.ours]
+        found = []
+        for task in claim.tasks:
+            for metric in claim.metrics:
+                of_task = []
+                for name in names:
+                    for suite in self._suites:
+                        if pairs := self._pairs(claim, suite, task, name, metric):
+                            of_task.append(self._finding(claim, task, metric, pairs))
+                            break
+                found += of_task or [Finding(claim, self._task(task), metric)]
+        return found
+
+    def _task(self, task: str) -> str:
+        return clean(self.tasks.get(task, task))
+
+    def _pairs(self, claim: Claim, suite: str, task: str, name: str, metric: str) -> tuple[Values, Values]:
+        ends = claim.demos or ("", "")
+        variants = [f"demos={n}" if n else "" for n in ends]
+        ours = self._values(claim, suite, task, name, variants[0], metric)
+        if isinstance(claim.theirs, float):
+            theirs = {seed: ("", claim.theirs) for seed in ours}
+        else:
+            theirs = self._values(claim, suite, task, claim.theirs or name, variants[1], claim.than or metric)
+        shared = sorted(ours.keys() & theirs.keys())
+        return ({s: ours[s] for s in shared}, {s: theirs[s] for s in shared}) if shared else ()  # type: ignore[return-value]
+
+    def _values(self, claim: Claim, suite: str, task: str, name: str, variant: str, metric: str) -> Values:
+        """By seed, the value of a method, or of the member that does best on the other seeds."""
+        cells = {m: self._cells.get((suite, task, m, variant), {}) for m in self.members(name)}
+        seeds = {seed for cell in cells.values() for seed in cell}
+        known = {
+            m: {s: r.metrics[metric] for s, r in cell.items() if metric in r.metrics and _counts(r, claim.where)}
+            for m, cell in cells.items()
+        }
+        if claim.where:
+            of = {s: [v[s] for v in known.values() if s in v] for s in seeds}
+            return {s: (f"{claim.ours} that do", float(np.mean(v))) for s, v in of.items() if v}
+        if len(known) == 1:
+            ((only, values),) = known.items()
+            return {s: (only, v) for s, v in values.items()}
+        sign = METRICS[metric].better or 1
+        whole = {m: v for m, v in known.items() if v.keys() == seeds}
+        found: Values = {}
+        for seed in seeds if whole else ():
+            others = sorted(seeds - {seed}) or [seed]
+            best = max(sorted(whole), key=lambda m: sign * np.mean([whole[m][s] for s in others]))
+            found[seed] = best, whole[best][seed]
+        return found
+
+    def _finding(self, claim: Claim, task: str, metric: str, pairs: tuple[Values, Values]) -> Finding:
+        sign, n = METRICS[metric].better or 1, len(pairs[0])
+        ours, theirs = (np.array([v for _, v in side.values()], float) for side in pairs)
+        key = ("claim", claim.id, task, metric, *sorted({m for m, _ in pairs[0].values()}))
+        gap, interval = paired_difference([sign * ours], [sign * theirs], rng_for(*key))
+        verdict, why = judged(interval, n, claim.above)
+        sides = (self._side(claim, pairs[0], claim.ours, 0), self._side(claim, pairs[1], claim.theirs, 1))
+        means = float(ours.mean()), float(theirs.mean())
+        return Finding(claim, self._task(task), metric, sides, means, gap, interval, n, verdict, why)
+
+    def _side(self, claim: Claim, values: Values, name: str | float | None, k: int) -> str:
+        """As printed: the member picked most often, and that it was picked; or what sets equal methods apart."""
+        if isinstance(name, float):
+            return ""
+        methods = Counter(m for m, _ in values.values())
+        title = clean(self.titles.get(methods.most_common(1)[0][0], methods.most_common(1)[0][0]))
+        if claim.demos:
+            return f"{title}, {claim.demos[k]} demonstrations"
+        if claim.than and k:
+            return METRICS[claim.than].short or METRICS[claim.than].label
+        several = not claim.each and not claim.where and len({*self.members(name or "")} & self.titles.keys()) > 1
+        return title + " and others" * (len(methods) > 1) + ", best of its kind" * several
+
+
+def _counts(record: Record, where: Mapping[str, float]) -> bool:
+    return record.status == "ok" and all(record.metrics.get(m, -math.inf) >= least for m, least in where.items())
+
+
+def judged(interval: Interval | None, n: int, above: float) -> tuple[Verdict, str]:
+    """What an interval of ours - theirs over ``n`` seeds says of the claim that it exceeds ``above``, and why not."""
+    fewest = claims().fewest
+    if interval is None or n < fewest:
+        return "undecided", f"needs {fewest} seeds, has {n}"
+    if interval.low > above:
+        return "supported", ""
+    if interval.high < above:
+        return "refuted", ""
+    return "undecided", "its interval holds the bound"
+
+
+def overall(findings: Sequence[Finding]) -> Verdict:
+    """A claim is of all its comparisons: one that is refuted refutes it, and all must be supported to support it."""
+    verdicts = {f.verdict for f in findings}
+    return "refuted" if "refuted" in verdicts else "supported" if verdicts == {"supported"} else "undecided"
+
+
+def judge(records: Iterable[Record]) -> list[tuple[Claim, list[Finding]]]:
+    """Every claim with its comparisons."""
+    evidence = Evidence(records)
+    return [(claim, evidence.findings(claim)) for claim in claims().claims]
+
+
+def in_sight(claim: Claim) -> bool:
+    """Whether settings of a method in it were chosen with results on the seeds evaluated in sight."""
+    known = claims().families
+    methods = {m for side in (claim.ours, claim.theirs) for m in known.get(str(side), [str(side)])}
+    return bool(methods & {*claims().in_sight}) or bool(methods & {"rivals", "contestants"})
+
+
+CAPTION = (
+    "Claims against these records. Difference: mean over seeds of ours minus theirs, paired by seed, with 95 % "
+    "interval (Student's). Supported: the interval lies above the claim's bound (0 if none is named); refuted: below; "
+    f"undecided: else, or with fewer than {claims().fewest} seeds. A claim with several comparisons is refuted by one "
+    "and supported by all. Best of its kind: picked for each seed by the results of the other seeds, so not flattered "
+    f"by the pick.{SIGHT} settings of a method in it were chosen with true results on some of these seeds in sight. "
+    "Claims and bounds were written after first records of three seeds were seen, before those of five. Intervals are "
+    "not widened for their number: of twenty, one misses the truth by chance."
+)
+
+
+def _cells(f: Finding) -> list[Cell]:
+    bound = f" > {f.claim.above:g}".replace("-", "\N{MINUS SIGN}") if f.claim.above else ""
+    sides = [
+        " ".join(filter(None, (side, number(mean, f.metric)))) if math.isfinite(mean) else NONE
+        for side, mean in zip(f.sides, f.means, strict=True)
+    ]
+    gap = number(f.gap, f.metric) if math.isfinite(f.gap) else NONE
+    decided = f.verdict != "undecided"
+    return [
+        *map(Cell, sides),
+        Cell(gap + bound, bounds(f.interval, f.metric)),
+        Cell(str(f.n)),
+        Cell(f.said, bold=decided),
+    ]
+
+
+def table(records: Iterable[Record]) -> Table:
+    """All claims with their comparisons."""
+    sections, rows = [], []
+    for claim, findings in judge(records):
+        verdict = overall(findings)
+        lines = [
+            Line(f"{f.task}: {METRICS[f.metric].short or METRICS[f.metric].label}", False, _cells(f)) for f in findings
+        ]
+        sections.append(Section(f"{claim.by}: {claim.says} {verdict}{SIGHT * in_sight(claim)}", lines))
+        for f in findings:
+            low, high = f.interval or (math.nan, math.nan)
+            row: dict[str, object] = {"claim": claim.id, "by": claim.by, "says": claim.says, "claim_verdict": verdict}
+            row |= {"task": f.task, "metric": f.metric, "ours": f.sides[0], "theirs": f.sides[1], "bound": claim.above}
+            row |= {"mean_ours": f.means[0], "mean_theirs": f.means[1], "difference": f.gap, "low": low, "high": high}
+            rows.append(row | {"n": f.n, "verdict": f.verdict, "why": f.why, "in_sight": in_sight(claim)})
+    header = ["Ours", "Theirs", "Difference", "n", "Verdict"]
+    return Table("claims", CAPTION, header, sections, pd.DataFrame(rows), first="Claim")
+
+
+def brief(records: Iterable[Record]) -> str:
+    """One row per claim, as Markdown: what is claimed, the verdict, and its comparisons."""
+    out = [
+        "| By | Claim | Verdict | Ours against theirs: difference \\[95 % interval\\] |",
+        "| :-- | :-- | :-- | :-- |",
+    ]
+    for claim, findings in judge(records):
+        evidence = []
+        for f in findings:
+            name = METRICS[f.metric].short or METRICS[f.metric].label
+            who = f"{f.sides[0]}, " if claim.each and f.n else ""
+            gap = f"{number(f.gap, f.metric)} {bounds(f.interval, f.metric)}, n={f.n}: " if f.n else ""
+            evidence.append(markdown_text(f"{f.task}, {who}{name}: {gap}{f.said}"))
+        verdict = overall(findings)
+        bold = f"**{verdict}**" if verdict != "undecided" else verdict
+        cells = [
+            markdown_text(claim.by),
+            markdown_text(claim.says) + SIGHT * in_sight(claim),
+            bold,
+            "<br>".join(evidence),
+        ]
+        out.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*out, "", markdown_text(CAPTION)])
+
+
+def sentence(records: Sequence[Record], by: str = "thesis") -> str:
+    """The verdict on the claims of one origin in one sentence, losses included."""
+    verdicts = [(claim.short, overall(found)) for claim, found in judge(records) if claim.by == by]
+    whose = {"thesis": "the thesis", "fixes": "the fix"}[by]
+    if all(verdict == "undecided" for _, verdict in verdicts):
+        return f"These records decide none of the {len(verdicts)} claims of {whose}: see what each lacks."
+    parts = []
+    for word, verb in (("refuted", "refute"), ("undecided", "leave open"), ("supported", "support")):
+        named = [short for short, verdict in verdicts if verdict == word]
+        parts.append(f"{verb} {len(named) or 'none'}" + f" ({'; '.join(named)})" * bool(named))
+    return f"Of {len(verdicts)} claims of {whose} these records {parts[0]}, {parts[1]} and {parts[2]}."
