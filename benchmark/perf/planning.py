@@ -1,0 +1,58 @@
+"""Guided planning for many starts at once beside one at a time, and what training a base model costs."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from benchmark.perf import Row
+from benchmark.perf.gradient import ACTS, HIDDEN, OBS, seconds
+from benchmark.pose import pose
+from envs.maze2d import LARGE_TASK, UMAZE_TASK
+from methods.diffuser import Diffuser
+from methods.planner import Planner, Planning
+from methods.pretraining import BASE_MODELS, train
+from methods.rewards import WindowReward
+
+STARTS, SINGLES, UPDATES, ALLOWED = 256, 16, 200, 4.0  # the last: CPU minutes to train a maze's base model
+
+
+def measure() -> Iterator[Row]:
+    """U-Maze's window and networks, not trained; of single plans some, of a base model's training the first updates."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    base = BASE_MODELS["maze2d-umaze"]
+    shape = {"obs": OBS, "acts": ACTS, "tokens": base.tokens, "skip": base.skip}
+    model = Diffuser(**shape, steps=base.steps, width=base.width, blocks=base.blocks).requires_grad_(False)
+    planner = Planner.of(Planning(), model, WindowReward(**shape, hidden=HIDDEN))
+    rng = np.random.default_rng(0)
+    starts = rng.standard_normal((STARTS, OBS)).astype(np.float32)
+
+    def singly() -> None:
+        for start in starts[:SINGLES, None]:
+            planner.plan(start, rng)
+
+    yield Row(
+        name=f"Guided planning from {STARTS} starts (U-Maze, T={base.steps})",
+        ours=seconds(lambda: planner.plan(starts, rng)),
+        unit="CPU s",
+        reference=seconds(singly) * STARTS / SINGLES,
+        against=f"one start at a time, {SINGLES} measured",
+        better=-1,
+    )
+    for task in (UMAZE_TASK, LARGE_TASK):
+        posed = pose(task, 0, 1, 0, 0, privileged=False, progress=lambda fraction, values: None)
+        config = BASE_MODELS[task.family]
+        began = time.process_time()
+        train(posed.problem, config.model_copy(update={"updates": UPDATES}))
+        spent = time.process_time() - began
+        yield Row(
+            name=f"Base model of {task.title}, {config.updates} updates ({UPDATES} measured)",
+            ours=spent * config.updates / UPDATES / 60,
+            unit="CPU min",
+            reference=ALLOWED,
+            against="allowed",
+            better=-1,
+            required=1.0,
+        )
