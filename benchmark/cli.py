@@ -4,20 +4,31 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from benchmark.data_commands import AsJson, Seeds, Tasks, discovered
-from benchmark.data_commands import app as data_app
-from benchmark.errors import UserError, unknown
-from benchmark.result_commands import app as results_app
+from benchmark import data_commands, report_commands, result_commands
+from benchmark.errors import UserError
+from benchmark.options import (
+    OUT,
+    REFERENCE,
+    RESULTS,
+    AsJson,
+    Assigned,
+    Methods,
+    Out,
+    Results,
+    Seeds,
+    Suite,
+    Tasks,
+    discovered,
+    grid_of,
+    open_store,
+    warn_corrupt,
+    warn_unavailable,
+)
 from benchmark.running import How, Where, execute, print_plan
-
-if TYPE_CHECKING:
-    from benchmark.cell import Cell
-    from benchmark.registry import Registry
-    from results.store import Store
 
 app = typer.Typer(
     help="irlbench: a benchmark of inverse reinforcement learning.",
@@ -25,60 +36,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(data_app, name="data")
-app.add_typer(results_app, name="results")
+app.add_typer(report_commands.app)
+app.add_typer(data_commands.app, name="data")
+app.add_typer(result_commands.app, name="results")
 
-Suite = Annotated[str, typer.Argument(help="Name of a suite, or path of a YAML file.")]
-Methods = Annotated[list[str] | None, typer.Option("--method", help="Name, or package.module:NAME. Repeatable.")]
-Assigned = Annotated[list[str] | None, typer.Option("--set", help="method.key=value. Repeatable.")]
-Results = Annotated[Path, typer.Option(help="Folder of the records.")]
 # read by numerical libraries when they are first imported: one thread each, so that results do not depend on the cores
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-RESULTS, OUT, TUNING = Path("results/runs"), Path("reports/out"), Path("results/tuning")
+TUNING = Path("results/tuning")
 GUIDE = "docs/add-a-method.md"
 CHECKED = ("maze2d-umaze", "halfcheetah")  # a method that passes on both kinds of task passes on their variants
-
-
-def _grid(
-    suite: str, methods: list[str] | None, tasks: list[str] | None, seeds: str | None, assigned: list[str] | None
-) -> tuple[str, list["Cell"], "Registry"]:
-    from benchmark.suite import grid, parse_assignments, parse_seeds
-
-    settings = parse_assignments(assigned or [])
-    try:
-        chosen = parse_seeds(seeds) if seeds is not None else []
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    registry = discovered()
-    return *grid(suite, registry, methods or [], tasks or [], chosen, settings), registry
-
-
-def _store(folder: Path, write: bool = False) -> "Store":
-    from results.store import Store, StoreError
-
-    store = Store(folder)
-    try:
-        if write:
-            store.prepare()
-    except StoreError as error:
-        raise UserError(str(error)) from error
-    return store
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
-
-
-def _warn_corrupt(store: "Store") -> int:
-    corrupt = store.load()[1]
-    for found in corrupt:
-        _warn(f"{found.path} holds no record and is skipped: {found.reason}")
-    return len(corrupt)
-
-
-def _warn_unavailable(registry: "Registry") -> None:
-    for place, error in registry.unavailable.items():
-        _warn(f"{place} is unavailable: {error}")
 
 
 @app.command("list")
@@ -137,7 +103,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     as_json: AsJson = False,
     results: Results = RESULTS,
-    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = OUT,
+    out: Out = OUT,
     executor: Annotated[Where, typer.Option(help="Where cells run; ray needs the extra `ray`.")] = Where.LOCAL,
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster; one on this machine if none.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")] = False,
@@ -151,37 +117,23 @@ def run(
     for status in retry or []:
         if status not in ("failed", "timeout", "skipped"):
             raise UserError(f"--retry {status!r}: allowed are failed, timeout, skipped")
-    name, cells, registry = _grid(suite, method, task, seeds, assigned)
-    store = _store(results)
+    name, cells, registry = grid_of(suite, method, task, seeds, assigned)
+    store = open_store(results)
     if dry_run:
-        past = _store(Path("results/reference")).load()[0]  # what cells took where this project ran them
+        past = open_store(REFERENCE).load()[0]  # what cells took where this project ran them
         print_plan(plan(cells, store, retry or [], past), workers, as_json)
         return
-    store = _store(results, write=True)
-    _warn_unavailable(registry)
-    _warn_corrupt(store)
+    store = open_store(results, write=True)
+    warn_unavailable(registry)
+    warn_corrupt(store)
     execute(cells, store, How(executor, address, workers, quiet, plain_lines, tensorboard), retry or [])
     if not reporting:
         return
     # what else of the suite stands is shown too: running one method must not empty the tables of the others
-    shown = {cell.place: cell for cell in _grid(suite, None, None, None, None)[1] if store.get(cell.id)}
+    shown = {cell.place: cell for cell in grid_of(suite, None, None, None, None)[1] if store.get(cell.id)}
     shown |= {cell.place: cell for cell in cells}
     own = [cell for cell in shown.values() if cell.suite == name]  # suites that ran along have reports of their own
-    _report(store, out, name, own or cells, quiet=quiet)
-
-
-def _report(
-    store: "Store", out: Path, suite: str, cells: list["Cell"], metrics: list[str] | None = None, quiet: bool = False
-) -> None:
-    from reports.build import build
-    from reports.tables import HEADLINE
-
-    expected = {cell.id: cell.place for cell in cells}
-    text = build(store.root, out, suite, expected, metrics or HEADLINE)
-    if quiet:
-        return
-    print(text)
-    print(f"\nTables and figures: {out}/   Records: {store.root}/")
+    report_commands.write_report(store, out, name, own or cells, quiet=quiet)
 
 
 @app.command()
@@ -195,8 +147,8 @@ def status(
     results: Results = RESULTS,
 ) -> None:
     """How far a suite is, and what went wrong."""
-    _, cells, registry = _grid(suite, method, task, seeds, assigned)
-    store = _store(results)
+    _, cells, registry = grid_of(suite, method, task, seeds, assigned)
+    store = open_store(results)
     records, corrupt = store.load()
     known = {record.id: record for record in records}
     rows = [
@@ -224,136 +176,9 @@ def status(
             print(f"{row['id']}  {row['status']:12}{names[str(row['id'])]}{': ' * bool(row['reason'])}{row['reason']}")
         if (error := store.folder(str(row["id"])) / "error.txt").is_file():
             print(f"{'':18}{error}")
-    _warn_unavailable(registry)
-    _warn_corrupt(store)
+    warn_unavailable(registry)
+    warn_corrupt(store)
     print(f"{suite}: {len(rows)} cells: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
-
-
-@app.command()
-def report(
-    suite: Suite = "quick",
-    results: Results = RESULTS,
-    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = OUT,
-    metric: Annotated[list[str] | None, typer.Option(help="What the printed table shows. Repeatable.")] = None,
-) -> None:
-    """Tables and figures of a suite from its records."""
-    from results.schema import METRICS
-
-    for name in metric or []:
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS)
-    from reports.build import build
-    from reports.tables import HEADLINE
-
-    store, name, expected = _to_report(suite, results)
-    print(build(store.root, out, name, expected, metric or HEADLINE))
-    print(f"\nPage: {out}/index.html   Tables and figures: {out}/   Records: {store.root}/")
-
-
-def _to_report(
-    suite: str, results: Path, also: bool = False
-) -> tuple["Store", str, dict[str, tuple[str, str, int, str]] | None]:
-    """The store, the suite's name, and its runs by id, with those of suites that run along if ``also``; None for all
-    records of that name, made by other code."""
-    name, cells, _ = _grid(suite, None, None, None, None)
-    cells = [cell for cell in cells if also or cell.suite == name]
-    store = _store(results)
-    records = store.load()[0]
-    if {record.id for record in records} & {cell.id for cell in cells}:
-        return store, name, {cell.id: cell.place for cell in cells}
-    if not any(record.suite == name for record in records):
-        raise UserError(f"no records of suite {suite!r} in {results}: run `python -m benchmark run {suite}` first")
-    _warn(f"the records of suite {name!r} in {results} were made by other code or settings than stand here")
-    return store, name, None
-
-
-@app.command()
-def figures(
-    figure: Annotated[str, typer.Argument(help="Number or name, as 6 or understanding.")],
-    suite: Suite = "quick",
-    results: Results = RESULTS,
-    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = OUT,
-) -> None:
-    """Draw one figure of a suite from its records."""
-    from reports.build import one_figure
-
-    store, name, expected = _to_report(suite, results)
-    try:
-        drawn, problems = one_figure(store.root, out, figure, name, expected)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    for problem in problems:
-        _warn(problem)
-    for path in drawn:
-        print(path)
-
-
-@app.command()
-def keep(
-    suite: Suite = "quick",
-    results: Results = RESULTS,
-    into: Annotated[Path, typer.Option(help="Folder that gets them.")] = Path("results/reference"),
-) -> None:
-    """Copy a suite's records, and of one seed per method and task what figures show, small enough to commit."""
-    import shutil
-
-    from reports import artefacts
-
-    store, name, expected = _to_report(suite, results, also=True)
-    records = [r for r in store.load()[0] if (r.id in expected if expected else r.suite == name)]
-    into.mkdir(parents=True, exist_ok=True)
-    drawn, size = set(), 0
-    for record in sorted(records, key=lambda r: r.seed):
-        shutil.copy2(store.path(record.id), into)
-        place = record.method, record.task, record.variant
-        if record.status == "ok" and place not in drawn:
-            written = artefacts.thin(store.folder(record.id), into / record.id)
-            drawn |= {place} if written else set()
-            size += written
-    print(f"{len(records)} records and {size / 1e6:.1f} MB of artefacts of {len(drawn)} runs in {into}")
-
-
-@app.command()
-def compare(
-    before: Annotated[Path, typer.Argument(metavar="RECORDS_A", help="Folder of records, e.g. of the main branch.")],
-    after: Annotated[Path, typer.Argument(metavar="RECORDS_B", help="Folder of records, e.g. of a change.")],
-    metric: Annotated[list[str] | None, typer.Option(help="What to compare. Repeatable.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything became worse.")] = False,
-) -> None:
-    """What changed between two sets of results, with intervals, as Markdown."""
-    from reports import compare as comparison
-    from reports.render import markdown
-    from results.schema import COSTS, METRICS
-
-    for name in metric or []:
-        if name not in METRICS | COSTS:
-            raise unknown("metric", name, METRICS | COSTS)
-    old, new = _store(before), _store(after)
-    for store in (old, new):
-        _warn_corrupt(store)
-    try:
-        table, worse = comparison.compare(old.load()[0], new.load()[0], metric or comparison.COMPARED)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    print(markdown(table))
-    raise typer.Exit(1 if worse and strict else 0)
-
-
-@app.command()
-def readme(
-    results: Results = Path("results/reference"),
-    path: Annotated[Path, typer.Option(help="The page whose generated blocks are made anew.")] = Path("README.md"),
-) -> None:
-    """Make the generated blocks of the README anew from records."""
-    from reports.readme import update_readme
-
-    store = _store(results)
-    _warn_corrupt(store)
-    try:
-        changed = update_readme(path, store.load()[0])
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}") from error
-    print(f"{path}: {'made anew' if changed else 'nothing to change'}")
 
 
 @app.command()
@@ -362,7 +187,7 @@ def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NA
     from benchmark.conformance import examine
 
     registry = discovered()
-    _warn_unavailable(registry)
+    warn_unavailable(registry)
     found, _ = registry.method(method)
     results = [(name, r) for name in task or CHECKED for r in examine(found, registry.task(name)[0])]
     for name, result in results:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchmark.errors import UserError, unknown
+from benchmark.options import AsJson, Seeds, Tasks, discovered
 
 if TYPE_CHECKING:
-    from benchmark.registry import Registry
     from envs.problem import Dataset, Task
 
 app = typer.Typer(
@@ -20,21 +19,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Tasks = Annotated[list[str] | None, typer.Option("--task", help="Name. Repeatable.")]
-Seeds = Annotated[str | None, typer.Option(help="As in 0-4, 0,2 or 3.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Horizon = Annotated[int | None, typer.Option(min=1, help="Steps of each episode that are kept; all if not given.")]
 OfTask = Annotated[str | None, typer.Option("--task", help="Task that the file is checked against.")]
 MADE_HERE = "MIT, as this project: made by its recipes"
-
-
-def discovered() -> "Registry":
-    """All methods and tasks, those in the folder where the user stands included."""
-    from benchmark.registry import discover
-
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as ``python -m`` does
-    return discover()
 
 
 @app.command("list")

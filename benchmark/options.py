@@ -1,0 +1,78 @@
+"""Options that commands share, and what they lead to."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.cell import Cell
+    from benchmark.registry import Registry
+    from results.store import Store
+
+Suite = Annotated[str, typer.Argument(help="Name of a suite, or path of a YAML file.")]
+Methods = Annotated[list[str] | None, typer.Option("--method", help="Name, or package.module:NAME. Repeatable.")]
+Assigned = Annotated[list[str] | None, typer.Option("--set", help="method.key=value. Repeatable.")]
+Results = Annotated[Path, typer.Option(help="Folder of the records.")]
+Tasks = Annotated[list[str] | None, typer.Option("--task", help="Name. Repeatable.")]
+Seeds = Annotated[str | None, typer.Option(help="As in 0-4, 0,2 or 3.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Out = Annotated[Path, typer.Option(help="Folder of tables and figures.")]
+RESULTS, OUT, REFERENCE = Path("results/runs"), Path("reports/out"), Path("results/reference")
+
+
+def discovered() -> "Registry":
+    """All methods and tasks, those in the folder where the user stands included."""
+    from benchmark.registry import discover
+
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as ``python -m`` does
+    return discover()
+
+
+def grid_of(
+    suite: str, methods: list[str] | None, tasks: list[str] | None, seeds: str | None, assigned: list[str] | None
+) -> tuple[str, list["Cell"], "Registry"]:
+    """The suite's name, its cells as these options narrow or change them, and what there is to run."""
+    from benchmark.suite import grid, parse_assignments, parse_seeds
+
+    settings = parse_assignments(assigned or [])
+    try:
+        chosen = parse_seeds(seeds) if seeds is not None else []
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    registry = discovered()
+    return *grid(suite, registry, methods or [], tasks or [], chosen, settings), registry
+
+
+def open_store(folder: Path, write: bool = False) -> "Store":
+    """A folder of records, ready to be written where ``write``; a UserError where it cannot be."""
+    from results.store import Store, StoreError
+
+    store = Store(folder)
+    try:
+        if write:
+            store.prepare()
+    except StoreError as error:
+        raise UserError(str(error)) from error
+    return store
+
+
+def warn(text: str) -> None:
+    """Says on stderr what a user should know."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def warn_corrupt(store: "Store") -> None:
+    """Names the files that hold no record."""
+    for found in store.load()[1]:
+        warn(f"{found.path} holds no record and is skipped: {found.reason}")
+
+
+def warn_unavailable(registry: "Registry") -> None:
+    """Names the modules that could not be imported."""
+    for place, error in registry.unavailable.items():
+        warn(f"{place} is unavailable: {error}")

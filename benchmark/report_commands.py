@@ -1,0 +1,156 @@
+"""Commands that read records: ``report``, ``figures``, ``keep``, ``compare``, ``readme``. They run no method."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.errors import UserError, unknown
+from benchmark.options import OUT, REFERENCE, RESULTS, Out, Results, Suite, grid_of, open_store, warn, warn_corrupt
+
+if TYPE_CHECKING:
+    from benchmark.cell import Cell
+    from results.store import Store
+
+app = typer.Typer()
+
+
+def write_report(
+    store: "Store", out: Path, suite: str, cells: list["Cell"], metrics: list[str] | None = None, quiet: bool = False
+) -> None:
+    from reports.build import build
+    from reports.tables import HEADLINE
+
+    expected = {cell.id: cell.place for cell in cells}
+    text = build(store.root, out, suite, expected, metrics or HEADLINE)
+    if quiet:
+        return
+    print(text)
+    print(f"\nTables and figures: {out}/   Records: {store.root}/")
+
+
+@app.command()
+def report(
+    suite: Suite = "quick",
+    results: Results = RESULTS,
+    out: Out = OUT,
+    metric: Annotated[list[str] | None, typer.Option(help="What the printed table shows. Repeatable.")] = None,
+) -> None:
+    """Tables and figures of a suite from its records."""
+    from results.schema import METRICS
+
+    for name in metric or []:
+        if name not in METRICS:
+            raise unknown("metric", name, METRICS)
+    from reports.build import build
+    from reports.tables import HEADLINE
+
+    store, name, expected = _to_report(suite, results)
+    print(build(store.root, out, name, expected, metric or HEADLINE))
+    print(f"\nPage: {out}/index.html   Tables and figures: {out}/   Records: {store.root}/")
+
+
+def _to_report(
+    suite: str, results: Path, also: bool = False
+) -> tuple["Store", str, dict[str, tuple[str, str, int, str]] | None]:
+    """The store, the suite's name, and its runs by id, with those of suites that run along if ``also``; None for all
+    records of that name, made by other code."""
+    name, cells, _ = grid_of(suite, None, None, None, None)
+    cells = [cell for cell in cells if also or cell.suite == name]
+    store = open_store(results)
+    records = store.load()[0]
+    if {record.id for record in records} & {cell.id for cell in cells}:
+        return store, name, {cell.id: cell.place for cell in cells}
+    if not any(record.suite == name for record in records):
+        raise UserError(f"no records of suite {suite!r} in {results}: run `python -m benchmark run {suite}` first")
+    warn(f"the records of suite {name!r} in {results} were made by other code or settings than stand here")
+    return store, name, None
+
+
+@app.command()
+def figures(
+    figure: Annotated[str, typer.Argument(help="Number or name, as 6 or understanding.")],
+    suite: Suite = "quick",
+    results: Results = RESULTS,
+    out: Out = OUT,
+) -> None:
+    """Draw one figure of a suite from its records."""
+    from reports.build import one_figure
+
+    store, name, expected = _to_report(suite, results)
+    try:
+        drawn, problems = one_figure(store.root, out, figure, name, expected)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for problem in problems:
+        warn(problem)
+    for path in drawn:
+        print(path)
+
+
+@app.command()
+def keep(
+    suite: Suite = "quick",
+    results: Results = RESULTS,
+    into: Annotated[Path, typer.Option(help="Folder that gets them.")] = REFERENCE,
+) -> None:
+    """Copy a suite's records, and of one seed per method and task what figures show, small enough to commit."""
+    import shutil
+
+    from reports import artefacts
+
+    store, name, expected = _to_report(suite, results, also=True)
+    records = [r for r in store.load()[0] if (r.id in expected if expected else r.suite == name)]
+    into.mkdir(parents=True, exist_ok=True)
+    drawn, size = set(), 0
+    for record in sorted(records, key=lambda r: r.seed):
+        shutil.copy2(store.path(record.id), into)
+        place = record.method, record.task, record.variant
+        if record.status == "ok" and place not in drawn:
+            written = artefacts.thin(store.folder(record.id), into / record.id)
+            drawn |= {place} if written else set()
+            size += written
+    print(f"{len(records)} records and {size / 1e6:.1f} MB of artefacts of {len(drawn)} runs in {into}")
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="RECORDS_A", help="Folder of records, e.g. of the main branch.")],
+    after: Annotated[Path, typer.Argument(metavar="RECORDS_B", help="Folder of records, e.g. of a change.")],
+    metric: Annotated[list[str] | None, typer.Option(help="What to compare. Repeatable.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything became worse.")] = False,
+) -> None:
+    """What changed between two sets of results, with intervals, as Markdown."""
+    from reports import compare as comparison
+    from reports.render import markdown
+    from results.schema import COSTS, METRICS
+
+    for name in metric or []:
+        if name not in METRICS | COSTS:
+            raise unknown("metric", name, METRICS | COSTS)
+    old, new = open_store(before), open_store(after)
+    for store in (old, new):
+        warn_corrupt(store)
+    try:
+        table, worse = comparison.compare(old.load()[0], new.load()[0], metric or comparison.COMPARED)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    print(markdown(table))
+    raise typer.Exit(1 if worse and strict else 0)
+
+
+@app.command()
+def readme(
+    results: Results = REFERENCE,
+    path: Annotated[Path, typer.Option(help="The page whose generated blocks are made anew.")] = Path("README.md"),
+) -> None:
+    """Make the generated blocks of the README anew from records."""
+    from reports.readme import update_readme
+
+    store = open_store(results)
+    warn_corrupt(store)
+    try:
+        changed = update_readme(path, store.load()[0])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from error
+    print(f"{path}: {'made anew' if changed else 'nothing to change'}")
