@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmark.conformance import DYNAMIC, STATIC
@@ -87,3 +88,11 @@ def test_every_metric_is_explained_in_its_group() -> None:
     known |= {"re-optimised", "return", "90 %"}
     unexplained = {m.label for m in METRICS.values() if not any(w in m.label.lower() and w in text for w in known)}
     assert unexplained == set()
+
+
+def test_table_of_demonstrations_holds_the_means_of_its_records() -> None:
+    path = ROOT / "results" / "reference" / "bc-by-demonstrations.csv"
+    means = pd.read_csv(path).groupby(["task", "demonstrations"])["score_unseen"].mean().round().astype(int)
+    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    for task, title in {"maze2d-umaze": "U-Maze", "maze2d-large": "Large", "halfcheetah": "HalfCheetah"}.items():
+        assert f"| {title} | {' | '.join(str(mean) for mean in means[task])} |" in page
