@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ def measure() -> Iterator[Row]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     base = BASE_MODELS["maze2d-umaze"]
-    shape = {"obs": OBS, "acts": ACTS, "tokens": base.tokens, "skip": base.skip}
+    shape: dict[str, Any] = {"obs": OBS, "acts": ACTS, "tokens": base.tokens, "skip": base.skip}
     model = Diffuser(**shape, steps=base.steps, width=base.width, blocks=base.blocks).requires_grad_(False)
     planner = Planner.of(Planning(), model, WindowReward(**shape, hidden=HIDDEN))
     rng = np.random.default_rng(0)
