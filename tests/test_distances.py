@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.special import erf
 
 from benchmark import sampled_distances
 from benchmark.distances import dard_distance_tabular, epic_distance_tabular, starc_distance_tabular
@@ -96,7 +97,7 @@ def test_epic_of_rewards_of_states_is_their_pearson_distance() -> None:
     assert epic_distance_tabular(*full, 0.0) == 0
 
 
-def test_epic_of_rewards_on_a_published_grid() -> None:
+def test_epic_of_rewards_on_a_grid() -> None:
     """On a grid after Gleave et al. 2021 Sparse and Dense are the same, Path and Cliff are 0.27 apart, by our count."""
     path, cliff = ([0, -1, -1, 0, 0, 0, -1, -1, 4], [0, -1, -1, 0, 0, 0, -4, -4, 4])
     sparse, steps_left = np.eye(9)[8], np.array([4, 3, 2, 3, 2, 1, 2, 1, 0])
@@ -104,6 +105,42 @@ def test_epic_of_rewards_on_a_published_grid() -> None:
     dense = full[2] - 0.99 * steps_left + steps_left[:, None, None]
     assert round(epic_distance_tabular(full[0], full[1], 0.99), 2) == 0.27
     assert epic_distance_tabular(full[2], dense, 0.99) == pytest.approx(0, abs=1e-6)
+
+
+def test_epic_of_a_point_mass_is_the_published_one() -> None:
+    """Of the demo that EPIC's authors publish: 512 samples, Dense to Sparse 0, either to GroundTruth 0.571963.
+
+    Source: evaluating_rewards (Gleave et al. 2021), ``examples/epic_demo.ipynb`` at 47d766e. There positions, speeds
+    and goals are standard normal and actions uniform. The canonical forms are, up to a constant, f(s') - a^2 with f
+    either -d or [d < 0.05], d = |position - goal| half-normal of variance 2, so that the limit is known as well.
+    """
+    near, root, discount = 0.05, 2 / np.sqrt(np.pi), 1 - 1e-9  # of d's mean; theirs is 1, which the definition excludes
+    inside, control = erf(near / 2), 4 / 45  # probability of [d < 0.05], variance of a^2
+    shared = root * inside - root * (1 - np.exp(-(near**2) / 4)) + control
+    r = shared / np.sqrt((2 - root**2 + control) * (inside * (1 - inside) + control))
+
+    def far(obs: np.ndarray) -> np.ndarray:
+        return np.abs(obs[:, 0] - obs[:, 2])
+
+    def true(obs: np.ndarray, acts: np.ndarray, next_obs: np.ndarray) -> np.ndarray:
+        return -far(next_obs) - acts[:, 0] ** 2
+
+    def sparse(obs: np.ndarray, acts: np.ndarray, next_obs: np.ndarray) -> np.ndarray:
+        return (far(obs) < near) - acts[:, 0] ** 2
+
+    def dense(obs: np.ndarray, acts: np.ndarray, next_obs: np.ndarray) -> np.ndarray:
+        return sparse(obs, acts, next_obs) + 10 * (far(obs) - discount * far(next_obs))
+
+    def run(a: Callable[..., np.ndarray], b: Callable[..., np.ndarray], n: int) -> tuple[float, float]:
+        rng = np.random.default_rng(0)
+        obs, next_obs = rng.normal(size=(2, n, 3))
+        return epic_distance(a, b, Transitions(obs, rng.uniform(-1, 1, (n, 1)), next_obs), discount, rng, 500)
+
+    value, error = run(sparse, true, 512)
+    assert abs(value - 0.571963) < 2 * np.sqrt(2) * error < 0.06  # two samples of 512
+    assert run(sparse, dense, 512)[0] == pytest.approx(0, abs=1e-6)
+    value, error = run(sparse, true, 10_000)
+    assert abs(value - np.sqrt((1 - r) / 2)) < 3 * error < 0.02
 
 
 def test_epic_by_hand() -> None:
