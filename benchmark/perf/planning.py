@@ -1,4 +1,4 @@
-"""Guided planning for many starts at once beside one at a time, and what training a base model costs."""
+"""Guided planning for many starts at once beside one at a time; base models of mazes: what they cost and how good."""
 
 import time
 from collections.abc import Iterator
@@ -9,14 +9,42 @@ import torch
 
 from benchmark.perf import Row
 from benchmark.perf.gradient import ACTS, HIDDEN, OBS, seconds
-from benchmark.pose import pose
+from benchmark.plan_quality import one_step_error, wall_crossings
+from benchmark.pose import Posed, pose
 from envs.maze2d import LARGE_TASK, UMAZE_TASK
+from envs.problem import Task
 from methods.diffuser import Diffuser
 from methods.planner import Planner, Planning
-from methods.pretraining import BASE_MODELS, train
+from methods.pretraining import BASE_MODELS, base_model, train
 from methods.rewards import WindowReward
 
 STARTS, SINGLES, UPDATES, ALLOWED = 256, 16, 200, 4.0  # the last: CPU minutes to train a maze's base model
+WINDOWS, ERROR = 2000, 0.005  # of unguided plans that are judged, and their allowed error in cells
+
+
+def quality(task: Task, posed: Posed, within: float) -> Iterator[Row]:
+    """Unguided plans of the task's base model, from states of held-out episodes."""
+    rng = np.random.default_rng(0)
+    obs = posed.held_out.trajectories.obs
+    drawn = obs[rng.integers(len(obs), size=WINDOWS), rng.integers(obs.shape[1], size=WINDOWS)]
+    planned, acts = Planner.of(Planning(), base_model(posed.problem, BASE_MODELS[task.family])).plan(drawn, rng)
+    yield Row(
+        name=f"{task.title}: unguided windows within the walls, of {WINDOWS}",
+        ours=100 * (1 - wall_crossings(task.picture["walls"], planned)),
+        unit="%",
+        reference=within,
+        against="asked for",
+        required=1.0,
+    )
+    yield Row(
+        name=f"{task.title}: error of a planned token's position against the simulator",
+        ours=one_step_error(task, planned, acts, np.array([1, 1, np.inf, np.inf])),
+        unit="cells",
+        reference=ERROR,
+        against="allowed",
+        better=-1,
+        required=1.0,
+    )
 
 
 def measure() -> Iterator[Row]:
@@ -42,7 +70,7 @@ def measure() -> Iterator[Row]:
         against=f"one start at a time, {SINGLES} measured",
         better=-1,
     )
-    for task in (UMAZE_TASK, LARGE_TASK):
+    for task, within in ((UMAZE_TASK, 99.0), (LARGE_TASK, 95.0)):
         posed = pose(task, 0, 1, 0, 0, privileged=False, progress=lambda fraction, values: None)
         config = BASE_MODELS[task.family]
         began = time.process_time()
@@ -57,3 +85,4 @@ def measure() -> Iterator[Row]:
             better=-1,
             required=1.0,
         )
+        yield from quality(task, posed, within)
