@@ -288,6 +288,26 @@ def test_the_paper_suite_is_what_it_says() -> None:
     assert all(cell.base_seed == cell.seed for cell in made)
 
 
+def test_the_thesis_suite_has_the_numbers_of_the_thesis() -> None:
+    """Oliveira 2024: windows, diffusion steps, guidance, reward network, optimiser, chunk compared, demonstrations."""
+    shapes = {  # tokens, diffusion steps, scale, first guided step; hidden layers, batch, tokens compared
+        "maze2d-umaze": ((128, 64, 0.1, 2), ([384, 128, 64], 16, 10)),
+        "maze2d-large": ((384, 256, 0.1, 2), ([1024, 512, 128], 16, 10)),
+        "halfcheetah": ((4, 20, 0.001, 0), ([64, 32, 16], 256, 4)),
+    }
+    made = cells(*load_suite("thesis"), registry.discover())
+    assert {(cell.task, cell.demos) for cell in made} >= {("maze2d-umaze", 9), ("maze2d-large", 8)}
+    for cell in made:
+        c, (planned, learned) = cell.config, shapes[cell.task]
+        base, plan = c["base"], c["planning"]
+        assert (base["tokens"], base["steps"], plan["scale"], plan["stop"]) == planned
+        assert base["skip"] == 1 and plan["inner"] == 2 and not (base["octaves"] or base["relative"] or base["half"])
+        if not cell.control:
+            assert (c["hidden"], c["batch"], c["compared"]) == learned
+            rate = 2e-3 if cell.task == "halfcheetah" else {"mse": 2e-4}.get(c["similarity"], 2e-2)
+            assert (c["learning_rate"], c["updates"], c["through"]) == (rate, 500, 0)
+
+
 def test_suites_run_along_once_and_keep_to_what_is_asked(desk: Desk) -> None:
     desk.suite.write_text(SUITE.replace("methods: []", "methods: [expert, random, bc]") + "also: [more.yaml]\n")
     desk.suite.with_name("more.yaml").write_text(
