@@ -10,6 +10,7 @@ from benchmark.options import OUT, REFERENCE, RESULTS, Out, Results, Suite, grid
 
 if TYPE_CHECKING:
     from benchmark.cell import Cell
+    from results.schema import Record
     from results.store import Store
 
 app = typer.Typer()
@@ -88,20 +89,30 @@ def figures(
         print(path)
 
 
+def _place(record: "Record") -> tuple[str, str, str, int, str]:
+    return record.suite, record.method, record.task, record.seed, record.variant
+
+
 @app.command()
 def keep(
     suite: Suite = "quick",
     results: Results = RESULTS,
     into: Annotated[Path, typer.Option(help="Folder that gets them.")] = REFERENCE,
 ) -> None:
-    """Copy a suite's records, and of one seed per method and task what figures show, small enough to commit."""
+    """Copy a suite's records, and of one seed per method and task what figures show, in the place of its older ones."""
     import shutil
 
     from reports import artefacts
+    from results.store import Store
 
     store, name, expected = _to_report(suite, results, also=True)
     records = [r for r in store.load()[0] if (r.id in expected if expected else r.suite == name)]
     into.mkdir(parents=True, exist_ok=True)
+    ids, places = {r.id for r in records}, {_place(r) for r in records}
+    for old in Store(into).load()[0]:  # made by other code or settings
+        if old.id not in ids and (old.suite == name or _place(old) in places):
+            Store(into).path(old.id).unlink()
+            shutil.rmtree(Store(into).folder(old.id), ignore_errors=True)
     drawn, size = set(), 0
     for record in sorted(records, key=lambda r: r.seed):
         shutil.copy2(store.path(record.id), into)
@@ -144,13 +155,13 @@ def readme(
     results: Results = REFERENCE,
     path: Annotated[Path, typer.Option(help="The page whose generated blocks are made anew.")] = Path("README.md"),
 ) -> None:
-    """Make the generated blocks of the README anew from records."""
-    from reports.readme import update_readme
+    """Make README blocks, reports/ANALYSIS.md, and the records' manifest, figure and digests anew from records."""
+    from reports.readme import regenerate
 
-    store = open_store(results)
-    warn_corrupt(store)
+    if warn_corrupt(open_store(results)):
+        raise UserError(f"{results} holds files that are no records: remove them first")
     try:
-        changed = update_readme(path, store.load()[0])
+        changed = regenerate(results, path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {error}") from error
-    print(f"{path}: {'made anew' if changed else 'nothing to change'}")
+    print("\n".join(f"{p}: made anew" for p in changed) or "nothing to change")

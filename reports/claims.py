@@ -303,11 +303,11 @@ def brief(records: Iterable[Record]) -> str:
 def sentence(records: Sequence[Record], by: str = "thesis") -> str:
     """The verdict on the claims of one origin in one sentence, losses included."""
     verdicts = [(claim.short, overall(found)) for claim, found in judge(records) if claim.by == by]
-    whose = {"thesis": "the thesis", "fixes": "the fix"}[by]
+    whose = {"thesis": "of the thesis", "fixes": "of the fix", "failure modes": "on how it fails"}[by]
     if all(verdict == "undecided" for _, verdict in verdicts):
-        return f"These records decide none of the {len(verdicts)} claims of {whose}: see what each lacks."
+        return f"These records decide none of the {len(verdicts)} claims {whose}: see what each lacks."
     parts = []
     for word, verb in (("refuted", "refute"), ("undecided", "leave open"), ("supported", "support")):
         named = [short for short, verdict in verdicts if verdict == word]
         parts.append(f"{verb} {len(named) or 'none'}" + f" ({'; '.join(named)})" * bool(named))
-    return f"Of {len(verdicts)} claims of {whose} these records {parts[0]}, {parts[1]} and {parts[2]}."
+    return f"Of {len(verdicts)} claims {whose} these records {parts[0]}, {parts[1]} and {parts[2]}."

@@ -106,8 +106,10 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
         raise ValueError("there are no records to report on")
     if expected is None:
         names, tasks, seeds = {p[0] for p in by_place}, {p[1] for p in by_place}, {p[2] for p in by_place}
-        expected = [(m, t, s) for t in sorted(tasks) for m in names for s in seeds]
-    task_order = list(dict.fromkeys([t for _, t, _ in expected] + sorted({t for _, t, _ in by_place})))
+        expected = [
+            (m, t, s) for t in sorted(tasks, reverse=True) for m in names for s in seeds
+        ]  # as our suites: mazes first
+    task_order = list(dict.fromkeys([t for _, t, _ in expected] + sorted({t for _, t, _ in by_place}, reverse=True)))
     method_titles = {p[0]: entry(r.title, r.variant) for p, r in by_place.items()}
     task_titles = {r.task: r.task_title for r in by_place.values()}
     controls = {p[0] for p, r in by_place.items() if r.control}

@@ -1,11 +1,14 @@
 """All figures by number, drawn and written."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
@@ -55,7 +58,7 @@ def _makers(runs: Runs, load: mazes.Load, records: Sequence[Record]) -> list[Cal
         lambda: (d for made in (plots.profiles, plots.improvement) for d in made(runs)),
         lambda: studies.sweep(records, studies.DEMOS, "demos", "demonstrations"),
         lambda: studies.sweep(records, studies.SCALE, "guidance", "guidance scale"),
-        lambda: (d for made in (studies.failure_modes(runs), mazes.worst(runs, load)) for d in made),
+        lambda: (d for made in (studies.failure_modes(runs, load), mazes.worst(runs, load)) for d in made),
         lambda: (d for made in (studies.steps, studies.gaits) for d in made(runs, load)),
     ]
 
@@ -111,9 +114,25 @@ def figures(
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """``stem.pdf`` and ``stem.png``, the same bytes for the same figure."""
+    """``stem.pdf`` and ``stem.png``, the same bytes for the same figure; the PNG says its :func:`data_hash`."""
     FigureCanvasAgg(figure)
-    figure.savefig(stem.with_name(stem.name + ".png"), metadata={"Software": None})
+    metadata = {"Software": None, "Data": data_hash(figure)}
+    figure.savefig(stem.with_name(stem.name + ".png"), metadata=metadata)
     figure.set_layout_engine("none")  # everything has its place now
     FigureCanvasPdf(figure)
     figure.savefig(stem.with_name(stem.name + ".pdf"), metadata={"CreationDate": None})
+
+
+def data_hash(figure: Figure) -> str:
+    """16 hex digits over what a figure shows, to four decimals: the same where fonts and versions draw other pixels."""
+    digest = hashlib.sha256()
+    for ax in figure.axes:
+        shown: list[Any] = [line.get_xydata() for line in ax.lines] + [image.get_array() for image in ax.images]
+        for c in ax.collections:
+            shown += [c.get_offsets(), *(path.vertices for path in c.get_paths()), c.get_array()]
+        for array in shown:
+            known = np.ma.filled(0.0 if array is None else array, 0.0)
+            digest.update(np.round(known, 4).astype(np.float32).tobytes())
+        texts = [*ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()]
+        digest.update("\0".join(text.get_text() for text in texts).encode())
+    return digest.hexdigest()[:16]

@@ -1,15 +1,26 @@
-"""Keeps the generated parts of a README equal to what the records give."""
+"""Keeps what stands in the checkout because of the records equal to what they give: README, analysis, digests."""
 
+import hashlib
+import json
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from PIL import Image
+
+from reports.analysis import analysis
+from reports.build import build
 from reports.claims import brief, sentence
 from reports.frame import Runs, gather, main_suite
 from reports.render import markdown, markdown_text
 from reports.tables import aggregate, ended_all, headline, main
 from reports.verdict import verdict
 from results.schema import Record
+from results.store import Store
+
+DIGESTS = "digests.json"
 
 
 def counts(runs: Runs) -> str:
@@ -53,19 +64,6 @@ def rendered(text: str, records: Iterable[Record]) -> str:
     )
 
 
-def update_readme(path: Path, records: Iterable[Record]) -> bool:
-    """Writes the generated blocks of ``path`` anew; returns whether that changed anything.
-
-    Raises:
-        ValueError: as :func:`rendered`.
-    """
-    old = path.read_text(encoding="utf-8")
-    new = rendered(old, records)
-    if new != old:
-        path.write_text(new, encoding="utf-8")
-    return new != old
-
-
 def stale_blocks(path: Path, records: Iterable[Record]) -> list[str]:
     """Names of the generated blocks of ``path`` that are not what the records give; for a test.
 
@@ -75,3 +73,70 @@ def stale_blocks(path: Path, records: Iterable[Record]) -> list[str]:
     old = path.read_text(encoding="utf-8")
     pairs = zip(_BLOCK.finditer(old), _BLOCK.finditer(rendered(old, records)), strict=True)
     return [before[1] for before, after in pairs if before[2] != after[2]]
+
+
+def manifest(records: Iterable[Record]) -> str:
+    """What the records were made with: suites, commits, versions, machines, as Markdown."""
+    records = list(records)
+    out = ["# Reference records", "", "Made by `python -m benchmark keep SUITE` and `python -m benchmark readme`.", ""]
+    out += ["| suite | runs | ended well | seeds | CPU hours |", "| :-- | --: | --: | :-- | --: |"]
+    for suite in sorted({r.suite for r in records}):
+        own = [r for r in records if r.suite == suite]
+        hours = sum(r.cpu_seconds + r.score_seconds for r in own) / 3600
+        seeds = ", ".join(map(str, sorted({r.seed for r in own})))
+        out.append(f"| {suite} | {len(own)} | {sum(r.status == 'ok' for r in own)} | {seeds} | {hours:.1f} |")
+    made: dict[str, set[str]] = {}
+    for r in records:
+        for name in ("commit", "diff", "python", "platform", "cpu", "cores", "device"):
+            made.setdefault(name, set()).add(markdown_text(str(r.provenance.get(name) or "none")))
+        for package, version in r.provenance.get("versions", {}).items():
+            made.setdefault(package, set()).add(markdown_text(str(version)))
+    return "\n".join([*out, "", *(f"- {name}: {', '.join(sorted(values))}" for name, values in made.items()), ""])
+
+
+def digests(records: Path, figure: Path | None = None) -> dict[str, str]:
+    """Of a whole report on the largest suite in ``records``: tables and page by their bytes, figures by their data.
+
+    Args:
+        records: folder of records.
+        figure: where to put the README's figure, if anywhere.
+
+    Returns:
+        16 hex digits by file; the page without the pixels of its figures.
+    """
+    suite = main_suite(Store(records).load()[0])[0].suite
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        build(records, out, suite)
+        found = {f"tables/{p.name}": p.read_bytes() for p in (out / "tables").iterdir() if p.suffix != ".npz"}
+        found["index.html"] = re.sub(rb"data:image/webp[^\"]*", b"", (out / "index.html").read_bytes())
+        made = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in found.items()}
+        for path in (out / "figures").glob("*.png"):
+            with Image.open(path) as image:
+                made[f"figures/{path.name}"] = image.info["Data"]
+        if figure:
+            shutil.copyfile(out / "figures" / "understanding.png", figure)
+    return dict(sorted(made.items()))
+
+
+def regenerate(records: Path, readme: Path) -> list[Path]:
+    """Writes anew the README's blocks, the analysis, and beside the records their manifest, figure and digests.
+
+    Args:
+        records: folder of records.
+        readme: the README; the analysis stands in ``reports/`` beside it.
+
+    Returns:
+        the texts that changed.
+    """
+    found = Store(records).load()[0]
+    texts = {
+        readme: rendered(readme.read_text(encoding="utf-8"), found),
+        readme.parent / "reports" / "ANALYSIS.md": analysis(found),
+        records / "README.md": manifest(found),
+        records / DIGESTS: json.dumps(digests(records, records / "understanding.png"), indent=1) + "\n",
+    }
+    changed = [p for p, text in texts.items() if not p.is_file() or p.read_text(encoding="utf-8") != text]
+    for path in changed:
+        path.write_text(texts[path], encoding="utf-8")
+    return changed

@@ -1,7 +1,7 @@
 """Figures of what a suite runs through, of where the diffusion method loses, and of bodies that move."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from reports.artefacts import Array
 from reports.frame import Runs, estimate, rng_for
-from reports.mazes import Load, chosen
+from reports.mazes import Load, chosen, free
 from reports.plots import Drawing, legend, name_of
 from reports.render import clean, slug
 from reports.statistics import Interval, mean_interval
@@ -90,22 +90,23 @@ def _sweep_line(ax: Axes, method: str, values: dict[float | None, list[float]], 
             ax.plot([x, x], found, color=colour, lw=0.9, alpha=0.6)
 
 
-def failure_modes(runs: Runs) -> Iterator[Drawing]:
-    """Where the thesis' method loses: from unguided over guided by the learnt to guided by the true reward, and how
-    its reward ranks windows within a start and over starts."""
+def failure_modes(runs: Runs, load: Load) -> Iterator[Drawing]:
+    """Where the thesis' method loses, link by link: the planner unguided, guided by the learnt and by the true reward;
+    how the reward ranks windows within a start and over starts; how its training went; plans that lead through walls."""
     family = [m for m in FAMILY if m in runs.methods]
     if not family:
         yield Drawing("failures", None, ["no run of the thesis' method"])
         return
-    figure = Figure(figsize=(TEXT, 3.5))
-    axes = figure.subplots(2, len(runs.tasks), sharey="row", squeeze=False)
+    figure = Figure(figsize=(TEXT, 5.2))
+    axes = figure.subplots(3, len(runs.tasks), sharey="row", squeeze=False)
     steps = [
         ("unguided-diffuser", "nothing"),
         ("", "learnt\nreward"),
         ("oracle-diffuser", "true\nreward"),
     ]
     missing: set[str] = set()
-    for (task, title), above, below in zip(runs.tasks.items(), *axes, strict=True):
+    for (task, title), above, below, training in zip(runs.tasks.items(), *axes, strict=True):
+        crossing = []
         for k, method in enumerate(family):
             at = [estimate(runs, task, name or method, "normalized_score").mean for name, _ in steps]
             colour, marker = look(method)
@@ -118,6 +119,12 @@ def failure_modes(runs: Runs) -> Iterator[Drawing]:
                 below.plot(j + 0.16 * (k - 1), found.mean, color=colour, marker=marker, ms=4.5, mec="white", mew=0.3)
                 if found.interval:
                     below.plot([j + 0.16 * (k - 1)] * 2, found.interval, color=colour, lw=1)
+            _training(training, runs, task, method)
+            crossing += [c for id in runs.of(task, method).id if id and (c := _crossing(load(id))) is not None]
+        training.set(xlabel="share of the updates", yscale="log", xlim=(-0.03, 1.03))
+        if crossing:
+            said = f"plans through a wall: {100 * np.mean(crossing):.0f} %"
+            training.text(0.98, 0.04, said, transform=training.transAxes, ha="right", fontsize=6, style="italic")
         above.set_xticks(range(3), [label for _, label in steps], fontsize=6)
         above.set_title(short(clean(title)))
         above.axhline(100, color=FAINT, lw=0.8, zorder=0)
@@ -126,8 +133,25 @@ def failure_modes(runs: Runs) -> Iterator[Drawing]:
         below.set(xlim=(-0.5, 2.5), ylim=(-1.05, 1.05))
     axes[0][0].set_ylabel("Score of the planner\nguided by")
     axes[1][0].set_ylabel("Correlation with\nthe true reward")
+    axes[2][0].set_ylabel("Gradient norm\n(dashed: loss)")
     legend(figure, runs, family)
     yield Drawing("failures", figure, [f"not recorded: {'; '.join(sorted(missing))}"] if missing else [])
+
+
+def _training(ax: Axes, runs: Runs, task: str, method: str) -> None:
+    """Gradient norm and loss of a method's runs over the updates, medians over runs of means over twentieths."""
+    for name, style in (("gradient_norm", "-"), ("loss", (0, (3, 2)))):
+        curves = [[abs(r[name]) for r in runs.records[id].curve if name in r] for id in runs.of(task, method).id if id]
+        parts = [[np.mean(piece) for piece in np.array_split(c, 20)] for c in curves if len(c) >= 20]
+        if parts:
+            ax.plot(np.linspace(0, 1, 20), np.median(parts, 0), color=look(method)[0], ls=style, lw=1)
+
+
+def _crossing(arrays: Mapping[str, Array]) -> float | None:
+    """The share of a run's kept plans that lead through a wall; None where none were kept."""
+    if not {"film", "walls"} <= arrays.keys():
+        return None
+    return float((~free(arrays["walls"], arrays["film"][:, -1])).any(-1).mean())
 
 
 def steps(runs: Runs, load: Load) -> Iterator[Drawing]:

@@ -1,5 +1,6 @@
 """Two result sets side by side: what got better, worse, lost or stayed, against values by hand."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -102,10 +103,13 @@ def test_what_is_kept_to_commit_is_small_and_draws_the_same_figures(
     made += [record("gail", "halfcheetah", 0, suite="quick")]
     write(tmp_path / "runs", made)
     words = ["--results", str(tmp_path / "runs"), "--into", str(tmp_path / "kept")]
+    old = [record("gail", "halfcheetah", 0, suite="quick", id="0" * 16), record("bc", "halfcheetah", 0, id="1" * 16)]
+    write(tmp_path / "kept", old)  # the first is replaced, the second of another suite
     monkeypatch.setattr("sys.argv", ["benchmark", "keep", "quick", *words])
     with pytest.raises(SystemExit):
         main()
-    assert len(Store(tmp_path / "kept").load()[0]) == 5
+    assert {r.id for r in Store(tmp_path / "kept").load()[0]} == {r.id for r in made} | {"1" * 16}
+    shutil.rmtree(tmp_path / "kept" / ("1" * 16))
     files = sorted((tmp_path / "kept").glob("*/artefacts.npz"))
     assert {f.parent.name for f in files} == {r.id for r in made if r.seed == 0}
     assert max(f.stat().st_size for f in files) < 60_000

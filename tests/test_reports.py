@@ -1,6 +1,7 @@
 """Reports from made-up records: what is missing is said, what is hostile is escaped, what is equal stays equal."""
 
 import io
+import json
 import math
 import os
 import re
@@ -15,11 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up import METHODS, TASKS, record, study, sweeps, write
+from PIL import Image
 
 from envs.maze2d import LARGE_TASK, distances, goal_cell
 from reports import artefacts, build, mazes, robust, studies, style, tables
+from reports.analysis import analysis
 from reports.frame import estimate, gather
-from reports.readme import stale_blocks, update_readme
+from reports.readme import digests, manifest, rendered, stale_blocks
 from reports.render import Cell, Line, Section, Table, clean, latex, markdown, plain
 from results.schema import METRICS, Record
 from results.store import Store
@@ -436,8 +439,7 @@ def test_readme_blocks_are_made_and_checked(tmp_path: Path) -> None:
     readme.write_text(f"# Title\n{blocks}")
     records = study(3, ["bc", "gail", "expert"], ["halfcheetah", "maze2d-umaze"])
     assert stale_blocks(readme, records) == ["headline", "counts", "aggregate"]
-    assert update_readme(readme, records)
-    assert not update_readme(readme, records)
+    readme.write_text(rendered(readme.read_text(), [*records, *sweeps()[:9]]))  # of the largest suite, no sweep
     assert stale_blocks(readme, records) == []
     text = readme.read_text()
     assert text.startswith("# Title\n<!-- begin:headline -->\n| Method |")
@@ -455,21 +457,37 @@ def test_readme_blocks_are_made_and_checked(tmp_path: Path) -> None:
         ("<!-- begin:main -->\n<!-- end:counts -->", "without its partner"),
     ],
 )
-def test_readme_marks_that_are_wrong_change_nothing(text: str, message: str, tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(text)
+def test_readme_marks_that_are_wrong_are_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        update_readme(readme, study(3, ["bc"], ["halfcheetah"]))
-    assert readme.read_text() == text
+        rendered(text, study(3, ["bc"], ["halfcheetah"]))
 
 
-def test_the_readme_is_what_the_committed_records_give() -> None:
-    readme = ROOT / "README.md"
-    if not readme.is_file() or "<!-- begin:" not in readme.read_text():
-        pytest.skip("README.md has no generated block")
-    records, corrupt = Store(ROOT / "results" / "reference").load()
+def test_what_stands_because_of_the_committed_records_is_what_they_give() -> None:
+    """README, analysis and manifest; and a whole report: tables and page by their bytes, figures by their data."""
+    reference = ROOT / "results" / "reference"
+    records, corrupt = Store(reference).load()
     assert not corrupt
-    assert stale_blocks(readme, records) == []
+    assert stale_blocks(ROOT / "README.md", records) == []
+    assert (ROOT / "reports" / "ANALYSIS.md").read_text(encoding="utf-8") == analysis(records)
+    assert (reference / "README.md").read_text(encoding="utf-8") == manifest(records)
+    committed = json.loads((reference / "digests.json").read_text())
+    assert digests(reference) == committed
+    with Image.open(reference / "understanding.png") as image:
+        assert image.info["Data"] == committed["figures/understanding.png"]
+
+
+def test_the_analysis_says_which_link_loses_and_what_is_not_recorded() -> None:
+    def level(method: str, score: float, **metrics: float) -> list[Record]:
+        control = method in ("expert", "oracle-diffuser", "unguided-diffuser", "oracle-value")
+        found = {"normalized_score": score, "score_seen": score, "score_unseen": score, **metrics}
+        return [record(method, "halfcheetah", s, metrics=found, control=control) for s in range(5)]
+
+    records = [*level("expert", 100), *level("unguided-diffuser", 5), *level("diffusion-irl-mse", 20, erc_pearson=0.1)]
+    text = analysis([*records, *level("oracle-diffuser", 60), *level("gail", 90)])
+    assert "Of the 80.0 points that it misses, 40.0 go with the learnt reward, 40.0 remain with the true one" in text
+    assert "it falls behind them in the complex one" in text and "**supported**" in text
+    assert "ranked with a correlation of not recorded" in text
+    assert "The true reward guides no better" in analysis([*records, *level("oracle-diffuser", 15)])
 
 
 def test_reports_need_neither_torch_nor_a_method() -> None:

@@ -1,0 +1,122 @@
+"""The written analysis, filled from records: what it says follows from them, so it cannot outlive them."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from reports.claims import Claim, Finding, claims, in_sight, judge, overall, sentence
+from reports.frame import Runs, estimate, gather, main_suite
+from reports.render import clean, markdown_text
+from reports.tables import bounds, conditions, ended_all, number
+from results.schema import METRICS, Record
+
+SCORE, ERC = "normalized_score", "erc_pearson"
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=False,  # Markdown: what comes from records passes through `text`
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+
+
+class Facts:
+    """What the template asks of the records of the largest suite; claims are judged by all records."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = list(records)
+        self.runs: Runs = gather(main_suite(records))
+        self.judged: dict[str, tuple[Claim, list[Finding]]] = {c.id: (c, f) for c, f in judge(records)}
+        known = claims().families
+        self.thesis, self.fix = known["thesis"], known["fix"]
+        ours = {*self.thesis, *self.fix, *self.runs.controls}
+        self.rivals = [m for m in self.runs.methods if m not in ours]
+
+    def mean(self, method: str, task: str, metric: str = SCORE) -> float:
+        """Mean over the seeds of a cell; NaN where no run has the metric."""
+        return estimate(self.runs, task, method, metric).mean
+
+    def value(self, method: str, task: str, metric: str = SCORE) -> str:
+        """``69.4 [62.1, 76.7]``, or that it was not recorded."""
+        found = estimate(self.runs, task, method, metric)
+        if not found.n:
+            return "not recorded"
+        few = f" ({found.n}/{found.expected} runs)" if found.n < found.expected else ""
+        return markdown_text(" ".join(filter(None, (number(found.mean, metric), bounds(found.interval, metric)))) + few)
+
+    def best(self, methods: Sequence[str], task: str, metric: str = SCORE) -> str:
+        """The method of the highest mean, the first if none has the metric: picked after the fact."""
+        return max(methods, key=lambda m: (math.isfinite(x := self.mean(m, task, metric)), x), default="")
+
+    def title(self, method: str) -> str:
+        """As printed."""
+        return markdown_text(self.runs.methods.get(method, method))
+
+    def number(self, value: float, metric: str = SCORE) -> str:
+        """With the metric's decimals."""
+        return number(value, metric) if math.isfinite(value) else "not recorded"
+
+    def verdict(self, claim: str) -> str:
+        """The claim and what became of it, with its comparisons."""
+        said, findings = self.judged[claim]
+        parts = [
+            f"{f.task}: {number(f.gap, f.metric)} {bounds(f.interval, f.metric)} in "
+            f"{METRICS[f.metric].short or METRICS[f.metric].label}, {f.said}"
+            if f.n
+            else f"{f.task}: {f.said}"
+            for f in findings
+        ]
+        mark = ", settings chosen in sight of results" * in_sight(said)
+        return f"*{markdown_text(said.says)}* **{overall(findings)}**{mark} ({markdown_text('; '.join(parts))})"
+
+    def named(self, by: str, verdict: str) -> list[str]:
+        """Ids of the claims of one origin that got a verdict."""
+        return [c.id for c, found in self.judged.values() if c.by == by and overall(found) == verdict]
+
+    def ended(self, methods: Sequence[str], task: str) -> str:
+        """How the runs of some methods on a task ended."""
+        rows = self.runs.table[(self.runs.table.task == task) & self.runs.table.method.isin(methods)]
+        counts = rows.status.value_counts()
+        return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+
+    def optimisation(self, method: str, task: str) -> str:
+        """Loss and gradient norm at both ends of training: medians over runs of means over a tenth of the updates."""
+        ends: dict[str, list[tuple[float, float]]] = {}
+        for id in self.runs.of(task, method).id:
+            curve = self.runs.records[id].curve if id else []
+            for name in ("loss", "gradient_norm"):
+                values = [r[name] for r in curve if name in r]
+                tenth = max(1, len(values) // 10)
+                if len(values) > 1:
+                    ends.setdefault(name, []).append((np.mean(values[:tenth]), np.mean(values[-tenth:])))  # type: ignore[arg-type]
+        if not ends:
+            return "no curve recorded"
+        names = {"loss": "loss", "gradient_norm": "gradient norm"}
+        return ", ".join(
+            f"{names[name]} {median(a for a, _ in pairs):.3g} → {median(b for _, b in pairs):.3g}"
+            for name, pairs in ends.items()
+        )
+
+
+def analysis(records: Sequence[Record]) -> str:
+    """``ANALYSIS.md``, whole.
+
+    Args:
+        records: of any suites; numbers of single methods are those of the largest.
+    """
+    facts = Facts(records)
+    text = TEMPLATES.get_template("analysis.md").render(
+        f=facts,
+        tasks={task: markdown_text(title) for task, title in facts.runs.tasks.items()},
+        sentences=[markdown_text(sentence(records, by)) for by in ("thesis", "failure modes", "fixes")],
+        suite=clean(next(iter(facts.runs.records.values())).suite),
+        seeds=facts.runs.table.seed.nunique(),
+        ended=ended_all(facts.runs),
+        conditions=[markdown_text(line) for line in conditions(facts.runs)],
+        isfinite=math.isfinite,
+    )
+    return text.rstrip() + "\n"
