@@ -92,7 +92,7 @@ def _sweep_line(ax: Axes, method: str, values: dict[float | None, list[float]], 
 
 def failure_modes(runs: Runs, load: Load) -> Iterator[Drawing]:
     """Where the thesis' method loses, link by link: the planner unguided, guided by the learnt and by the true reward;
-    how the reward ranks windows within a start and over starts; how its training went; plans that lead through walls."""
+    how the reward ranks windows within a start and over starts; how training went; plans that lead through walls."""
     family = [m for m in FAMILY if m in runs.methods]
     if not family:
         yield Drawing("failures", None, ["no run of the thesis' method"])
