@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from reports.artefacts import Array
 from reports.frame import Runs, estimate, rng_for
@@ -37,7 +38,7 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
     # a run that a suite of one number of demonstrations has left is not made again for the one that sweeps
     found = [_but_demonstrations(r) in same if prefix == DEMOS else r.suite in suites for r in records]
     own = swept + [r for r, is_one in zip(records, found, strict=True) if is_one and not r.variant]
-    tasks = {r.task: r.task_title for r in sorted(own, key=lambda r: r.task)}
+    tasks = {r.task: r.task_title for r in sorted(own, key=lambda r: r.task, reverse=True)}
     if not tasks:
         yield Drawing(file, None, [f"no records of a suite that runs through {axis}: `python -m benchmark run {file}`"])
         return
@@ -56,7 +57,9 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
                         values.setdefault(at, []).append(r.metrics[metric])
                 _sweep_line(ax, method, values, rng_for("sweep", task, method, metric))
             ax.set_xscale("log")
+            ax.set_xticks(sorted({float(r.variant.removeprefix(prefix)) for r in own if r.variant}))
             ax.xaxis.set_major_formatter("{x:g}")
+            ax.xaxis.set_minor_locator(NullLocator())
             for line in (0, 100 if metric == "normalized_score" else 1):
                 ax.axhline(line, color=FAINT, lw=0.8, zorder=0)
         row[0].set_ylabel(METRICS[metric].short or METRICS[metric].label)
@@ -122,6 +125,7 @@ def failure_modes(runs: Runs, load: Load) -> Iterator[Drawing]:
             _training(training, runs, task, method)
             crossing += [c for id in runs.of(task, method).id if id and (c := _crossing(load(id))) is not None]
         training.set(xlabel="share of the updates", yscale="log", xlim=(-0.03, 1.03))
+        training.yaxis.set_major_formatter("{x:g}")
         if crossing:
             said = f"plans through a wall: {100 * np.mean(crossing):.0f} %"
             training.text(0.98, 0.04, said, transform=training.transAxes, ha="right", fontsize=6, style="italic")
