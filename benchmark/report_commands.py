@@ -158,7 +158,7 @@ def readme(
     """Make README blocks, reports/ANALYSIS.md, and the records' manifest, figure and digests anew from records."""
     from reports.readme import regenerate
 
-    if warn_corrupt(open_store(results)):
+    if open_store(results).load()[1]:
         raise UserError(f"{results} holds files that are no records: remove them first")
     try:
         changed = regenerate(results, path)

@@ -57,7 +57,7 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
                         values.setdefault(at, []).append(r.metrics[metric])
                 _sweep_line(ax, method, values, rng_for("sweep", task, method, metric))
             ax.set_xscale("log")
-            ax.set_xticks(sorted({float(r.variant.removeprefix(prefix)) for r in own if r.variant}))
+            ax.set_xticks(sorted({float(r.variant.removeprefix(prefix)) for r in swept}))
             ax.xaxis.set_major_formatter("{x:g}")
             ax.xaxis.set_minor_locator(NullLocator())
             for line in (0, 100 if metric == "normalized_score" else 1):
