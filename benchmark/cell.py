@@ -17,10 +17,11 @@ import torch
 
 from benchmark.pictures import pictures
 from benchmark.pose import pose
-from benchmark.provenance import code_hash
-from benchmark.registry import load_method, load_task
+from benchmark.recorded import keep_references
+from benchmark.registry import load_method, load_task, task_code
 from benchmark.score import score
 from envs.d4rl_scores import REFERENCES
+from envs.own import RecordedTask
 from envs.seeding import seed_of, stream
 from methods.base import Learned
 from methods.tuned import trials
@@ -143,7 +144,10 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
     if not isinstance(learned, Learned):
         raise TypeError(f"fit returned a {type(learned).__name__}; it must return a methods.base.Learned")
     progress(1.0, {})
-    found = score(task, learned, posed, cell.seed, cell.eval_starts, code_hash(cell.task_module))
+    code = task_code(task, cell.task_module)
+    if isinstance(task, RecordedTask):
+        keep_references(task, code)
+    found = score(task, learned, posed, cell.seed, cell.eval_starts, code)
     if cell.task in REFERENCES:  # a unit for comparison with papers; the same return on another scale
         found.put("d4rl_score", REFERENCES[cell.task].score(found.metrics["return_seen"]))
     if cell.reoptimise:

@@ -126,12 +126,12 @@ def _description(source: str, dataset: "Dataset", task: str | None, made: bool) 
     import numpy as np
 
     from benchmark.coverage import coverage
-    from envs.d4rl_scores import REFERENCES
+    from envs.d4rl_scores import REFERENCES, VARIANTS
     from envs.formats import content_hash
 
     trajectories, returns = dataset.trajectories, dataset.returns.astype(np.float64)
     quantiles = np.quantile(returns, [0, 0.25, 0.5, 0.75, 1]).tolist()
-    d4rl, reference = None, REFERENCES.get(task or "")
+    d4rl, reference = None, (REFERENCES | VARIANTS).get(task or "")
     if reference is not None:
         score: float | None = reference.score(float(returns.mean()))
         note = reference.note

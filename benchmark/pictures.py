@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmark.bodies import photographs
 from benchmark.metrics import window_sums
 from benchmark.pose import Posed
+from envs.own import RecordedTask
 from envs.problem import Task, Trajectories
 from envs.rollout import Rollout
 from envs.seeding import stream
@@ -109,6 +110,8 @@ def gait(task: Task, runs: Mapping[str, Rollout]) -> Arrays:
     unseen start, ``gait_radius [capsules]`` their radii, ``gait_pixels`` uint8 ``[2, frames, height, width, 3]`` what
     MuJoCo renders; the last is left out where there is no OpenGL.
     """
+    if isinstance(task, RecordedTask):  # its physics may be no MuJoCo
+        return {}
     model = task.make_env(1).model
     capsules = np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_CAPSULE)
     data, frames, first = mujoco.MjData(model), [], task.horizon // 2

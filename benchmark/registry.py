@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -13,6 +14,9 @@ import baselines
 import envs
 import methods
 from benchmark.errors import UserError, unknown
+from benchmark.provenance import code_hash
+from envs import own
+from envs.own import SUFFIXES
 from envs.problem import Task
 from methods.base import Method
 
@@ -44,11 +48,13 @@ class Registry:
         return self._find("method", name, self.methods)
 
     def task(self, name: str) -> tuple[Task, str]:
-        """The task called ``name``.
+        """The task called ``name``, or the one that a YAML file describes, which joins the registry.
 
         Raises:
             UserError: there is none.
         """
+        if name.endswith(SUFFIXES):
+            name = self._add_file(Path(name).absolute())
         return self._find("task", name, self.tasks)
 
     def _find(self, kind: str, name: str, found: dict[str, tuple[T, str]]) -> tuple[T, str]:
@@ -58,6 +64,16 @@ class Registry:
             if place.rsplit(".", 1)[-1].replace("_", "-") == name:
                 raise UserError(f"{kind} {name!r} is unavailable: {place}: {error}")
         raise unknown(kind, name, found)
+
+    def _add_file(self, path: Path) -> str:
+        try:
+            task, place = own.load_task(path), f"{own.__name__}:{path}"
+        except own.TaskError as error:
+            raise UserError(str(error)) from error
+        if self.tasks.get(task.name, (task, place))[1] != place:
+            raise UserError(f"task {path}: the name {task.name!r} is taken by {self.tasks[task.name][1]}")
+        self.tasks.setdefault(task.name, (task, place))
+        return task.name
 
     def _add_reference(self, reference: str) -> str:
         module_name, _, attribute = reference.partition(":")
@@ -104,8 +120,17 @@ def load_method(module: str, name: str) -> Method:
 
 
 def load_task(module: str, name: str) -> Task:
-    """The task ``name`` of an importable module."""
+    """The task ``name`` of an importable module, or of ``envs.own:/path/of/a.yaml``."""
+    module, _, path = module.partition(":")
+    if path:
+        return own.load_task(path)
     return next(task for task in tasks_in(importlib.import_module(module)) if task.name == name)
+
+
+def task_code(task: Task, module: str) -> str:
+    """Hash of all that a task is made of: its sources and, of a recorded one, its data."""
+    code = code_hash(module.partition(":")[0])
+    return f"{code}-{task.fingerprint}" if isinstance(task, own.RecordedTask) else code
 
 
 def _modules(package: ModuleType) -> Iterator[str]:

@@ -13,6 +13,7 @@ from benchmark.cell import Cell
 from benchmark.errors import UserError, unknown
 from benchmark.provenance import HARNESS, code_hash
 from benchmark.registry import Registry
+from envs.own import RecordedTask
 from envs.problem import Task
 from methods.base import Method
 from results.schema import cell_id
@@ -258,6 +259,11 @@ def cells(
 
     def made(seed: int, method: Method, method_module: str, task: Task, task_module: str) -> Iterator[Cell]:
         given = assigned.get(method.name, {})
+        sources, mark = (method_module, task_module.partition(":")[0], *HARNESS), ""
+        if isinstance(task, RecordedTask):
+            mark = f"-{task.fingerprint}"
+            if (most := max(suite.demonstrations(task))) > task.recorded:
+                raise UserError(f"{most} demonstrations of {task.name}: {task.recorded} are recorded; ask for fewer")
         for demos, swept, variant in _variants(suite, method, task, given):
             identity: dict[str, Any] = {
                 "method": method.name,
@@ -268,9 +274,10 @@ def cells(
                 "base_seed": seed if suite.base_seed == "cell" else suite.base_seed,
                 "eval_starts": suite.eval_starts,
                 "config": settings_of(method, task, suite, {**swept, **given}),
-                "code": code_hash(method_module, task_module, *HARNESS),
+                "code": code_hash(*sources) + mark,
             }
-            if steps := _of(_of(suite.reoptimise, method.name, {}), task.name, 0):
+            steps = 0 if mark else _of(_of(suite.reoptimise, method.name, {}), task.name, 0)
+            if steps:
                 identity |= {
                     "reoptimise": steps,
                     "code": code_hash(method_module, task_module, "benchmark.reoptimise", *HARNESS),

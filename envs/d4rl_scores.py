@@ -34,3 +34,10 @@ REFERENCES = {
     "maze2d-umaze": Reference("maze2d-umaze-dense-v1", 68.537689, 193.66285642381482, 300, MAZE_NOTE),
     "maze2d-large": Reference("maze2d-large-dense-v1", 30.569041, 303.4857382709002, 800, MAZE_NOTE),
 }
+VARIANTS = {  # of tasks that are variants of the three above; D4RL has nothing like the mazes' ``-corner``
+    "halfcheetah-full-replay": REFERENCES["halfcheetah"],
+    "maze2d-umaze-nodwell": REFERENCES["maze2d-umaze"],
+    "maze2d-large-nodwell": REFERENCES["maze2d-large"],
+    "maze2d-umaze-sparse": Reference("maze2d-umaze-v1", 23.85, 161.86, 300, MAZE_NOTE),
+    "maze2d-large-sparse": Reference("maze2d-large-v1", 6.7, 273.99, 800, MAZE_NOTE),
+}

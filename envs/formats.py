@@ -23,7 +23,8 @@ from envs.problem import Dataset, Floats, Task, Trajectories
 HDF5_SUFFIXES = (".hdf5", ".h5")
 NO_END = (
     "termination leaks the reward (when an episode ends tells good states from bad ones), so episodes have one fixed "
-    "length here: record them again in an environment that goes on to its time limit, in an absorbing state if need be"
+    "length here: record them again in an environment that goes on to its time limit, in an absorbing state if need "
+    "be; in a task of your own, `absorbing: true` makes such states of the ends"
 )
 
 # what numpy, h5py and Minari raise on files that are damaged
@@ -36,11 +37,21 @@ class FormatError(ValueError):
 
 
 class Episode(NamedTuple):
-    """One episode as a file has it: float32 ``obs [T+1, O]``, ``acts [T, A]``, ``rewards [T]``."""
+    """One episode as a file has it: float32 ``obs [T+1, O]``, ``acts [T, A]``, ``rewards [T]``; whether it ended."""
 
     obs: Floats
     acts: Floats
     rewards: Floats
+    ended: bool = False
+
+    def absorbed(self, steps: int) -> "Episode":
+        """Where it terminated before ``steps``, it stays: the last observation again, actions and rewards 0."""
+        lacking = max(0, steps - len(self.acts)) if self.ended else 0
+        return Episode(
+            np.concatenate([self.obs, np.repeat(self.obs[-1:], lacking, 0)]),
+            np.concatenate([self.acts, np.zeros((lacking, self.acts.shape[1]), np.float32)]),
+            np.concatenate([self.rewards, np.zeros(lacking, np.float32)]),
+        )
 
 
 def content_hash(trajectories: Trajectories, rewards: Floats) -> str:
@@ -49,7 +60,7 @@ def content_hash(trajectories: Trajectories, rewards: Floats) -> str:
     return hashlib.sha256(trajectories.content_hash().encode() + rewards.tobytes()).hexdigest()[:16]
 
 
-def load(path: str | Path, horizon: int | None = None) -> Dataset:
+def load(path: str | Path, horizon: int | None = None, absorbing: bool = False) -> Dataset:
     """Reads a data set whose id is its content hash.
 
     Args:
@@ -58,6 +69,8 @@ def load(path: str | Path, horizon: int | None = None) -> Dataset:
             ``terminals [M]`` and, if it has them, ``timeouts [M]`` and ``next_observations [M, O]``.
         horizon: keep the first so many steps of each episode, >= 1; None keeps all. A D4RL file without ``timeouts``
             is cut into pieces of so many recorded steps, so it must be given there.
+        absorbing: episodes that terminate stay where they did, with actions and rewards 0, up to ``horizon``, which
+            must be given; else they are refused.
 
     D4RL files without ``next_observations`` do not hold where the last step of an episode led. That step is dropped,
     so that every observation returned was recorded: episodes of L recorded steps come back with L - 1. Recorded steps
@@ -68,21 +81,25 @@ def load(path: str | Path, horizon: int | None = None) -> Dataset:
             terminate, that differ in length, or that are shorter than ``horizon``.
     """
     path = Path(path)
+    if absorbing and horizon is None:
+        raise FormatError(f"{path}: absorbing states need a horizon to last up to; give one")
     if horizon is not None and horizon < 1:
         raise FormatError(f"horizon {horizon}: it must be at least 1")
     if not path.exists():
         raise FormatError(f"{path}: no such file or folder")
     if path.is_dir():
-        episodes = _read_minari(path)
+        episodes = _read_minari(path, absorbing)
     elif path.suffix == ".npz":
         episodes = _read_npz(path)
     elif path.suffix in HDF5_SUFFIXES:
-        episodes, horizon = _read_d4rl(path, horizon)
+        episodes, horizon = _read_d4rl(path, horizon, absorbing)
     else:
         raise FormatError(
             f"{path}: format unknown; give *.npz, a D4RL file (*{', *'.join(HDF5_SUFFIXES)}) or the folder of a "
             f"Minari data set"
         )
+    if absorbing and horizon is not None:
+        episodes = [one.absorbed(horizon) for one in episodes]
     return _stack(path, episodes, horizon)
 
 
@@ -230,7 +247,7 @@ def _read_npz(path: Path) -> list[Episode]:
     return [Episode(*one) for one in zip(obs, acts, rewards, strict=True)]
 
 
-def _read_minari(path: Path) -> list[Episode]:
+def _read_minari(path: Path, absorbing: bool) -> list[Episode]:
     from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
 
     folder = next((place for place in (path, path / "data") if (place / METADATA_FILE_NAME).is_file()), None)
@@ -260,7 +277,8 @@ def _read_minari(path: Path) -> list[Episode]:
     episodes = []
     for i, one in enumerate(read):
         where = f"{path}: episode_{i}/"
-        if np.any(one["terminations"]):
+        ended = bool(np.any(one["terminations"]))
+        if ended and not absorbing:
             step = int(np.argmax(one["terminations"]))
             raise FormatError(f"{where}terminations is true at step {step}: {NO_END}")
         episodes.append(
@@ -268,12 +286,13 @@ def _read_minari(path: Path) -> list[Episode]:
                 _numbers(f"{where}observations", one["observations"], "[T+1, O]"),
                 _numbers(f"{where}actions", one["actions"], "[T, A]"),
                 _numbers(f"{where}rewards", one["rewards"], "[T]"),
+                ended,
             )
         )
     return episodes
 
 
-def _read_d4rl(path: Path, horizon: int | None) -> tuple[list[Episode], int | None]:
+def _read_d4rl(path: Path, horizon: int | None, absorbing: bool) -> tuple[list[Episode], int | None]:
     """The episodes, and the length still to be cut to."""
     import h5py
 
@@ -295,14 +314,14 @@ def _read_d4rl(path: Path, horizon: int | None) -> tuple[list[Episode], int | No
     shapes = {"observations": "[M, O]", "next_observations": "[M, O]", "actions": "[M, A]"}
     flat = {key: _numbers(f"{path}: {key}", array, shapes.get(key, "[M]")) for key, array in raw.items()}
     _same_length(path, flat)
-    if flat["terminals"].any():
+    if flat["terminals"].any() and not absorbing:
         count, row = int(flat["terminals"].sum()), int(flat["terminals"].argmax())
         raise FormatError(f"{path}: terminals is true {count} times, first at row {row}: {NO_END}")
     rows = len(flat["rewards"])
     if "timeouts" in flat:
-        ends = np.flatnonzero(flat["timeouts"]) + 1
+        ends = np.flatnonzero(flat["timeouts"] + flat["terminals"]) + 1
         starts = np.concatenate([[0], ends[:-1]])
-    elif horizon is None:
+    elif horizon is None or flat["terminals"].any():
         raise FormatError(f"{path}: no timeouts, so where episodes end is not known; give a horizon to cut them by")
     else:
         starts = np.arange(0, rows - horizon + 1, horizon)
@@ -317,17 +336,16 @@ def _read_d4rl(path: Path, horizon: int | None) -> tuple[list[Episode], int | No
 def _piece(flat: dict[str, Floats], start: int, end: int) -> Episode:
     """Steps ``start..end`` of a flat file; the last one only where the file says what it led to."""
     obs, following = flat["observations"][start:end], flat.get("next_observations")
-    if following is None:
-        return Episode(obs, flat["actions"][start : end - 1], flat["rewards"][start : end - 1])
-    return Episode(
-        np.concatenate([obs, following[end - 1 : end]]), flat["actions"][start:end], flat["rewards"][start:end]
-    )
+    known = end - 1 if following is None else end  # steps of which it is known where they led
+    if following is not None:
+        obs = np.concatenate([obs, following[end - 1 : end]])
+    return Episode(obs, flat["actions"][start:known], flat["rewards"][start:known], bool(flat["terminals"][end - 1]))
 
 
 def _stack(path: Path, episodes: list[Episode], horizon: int | None) -> Dataset:
     if not episodes:
         raise FormatError(f"{path}: it has no episode; at least one is needed")
-    for i, (obs, acts, rewards) in enumerate(episodes):
+    for i, (obs, acts, rewards, _) in enumerate(episodes):
         if not len(acts):
             raise FormatError(f"{path}: episode {i} has no step whose next observation is known; remove it")
         if not len(obs) - 1 == len(acts) == len(rewards):

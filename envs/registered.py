@@ -87,7 +87,8 @@ class Camera:
     def close(self) -> None:
         """Frees what OpenGL holds; done at exit where nobody asks."""
         atexit.unregister(self.close)
-        self._gl.free()
+        self._context.free()
+        del self._gl
 
 
 class TaskEnv(gymnasium.Env[Floats, Floats]):

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.fetch import ORIGINALS, ROOT
 from envs import maze2d
-from envs.d4rl_scores import REFERENCES
+from envs.d4rl_scores import REFERENCES, VARIANTS
 
 
 def source(name: str) -> str:
@@ -38,7 +38,7 @@ def layout(text: str, name: str) -> str:
 
 def test_reference_scores_and_addresses() -> None:
     infos = executed("infos.py")
-    for reference in REFERENCES.values():
+    for reference in (*REFERENCES.values(), *VARIANTS.values()):
         # HalfCheetah's references are the same for all of its data
         name = reference.data if reference.data in infos["REF_MIN_SCORE"] else f"{reference.data}-medium-v2"
         assert infos["REF_MIN_SCORE"][name] == pytest.approx(reference.random)

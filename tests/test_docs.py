@@ -27,7 +27,9 @@ def command(line: str) -> list[str]:
     if line.startswith("make "):
         return ["make", "-n", *shlex.split(line)[1:]]
     words = shlex.split(line)
-    assert words[:3] == ["python", "-m", "benchmark"], f"{line!r}: pages show make and python -m benchmark only"
+    if words[0] == "python" and words[1].endswith(".py"):  # a file that the page itself shows
+        return [sys.executable, *words[1:]]
+    assert words[:3] == ["python", "-m", "benchmark"], f"{line!r}: pages show make, python -m benchmark, and own files"
     extra = [option for start, option in PLANNED.items() if " ".join(words[3:]).startswith(start)]
     return [sys.executable, *words[1:], *extra]
 

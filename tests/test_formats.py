@@ -13,7 +13,7 @@ import pytest
 from gymnasium.spaces import Box
 
 from benchmark import cli
-from envs.d4rl_scores import REFERENCES
+from envs.d4rl_scores import REFERENCES, VARIANTS
 from envs.formats import FormatError, check_against, content_hash, load, save_minari, save_npz
 from envs.maze2d import UMAZE_TASK
 from envs.problem import Dataset, Trajectories
@@ -355,7 +355,7 @@ def test_import_says_that_a_step_was_dropped(tmp_path: Path, do: Callable[..., t
 
 
 def test_d4rl_scores_are_0_and_100_at_the_references() -> None:
-    for reference in REFERENCES.values():
+    for reference in (*REFERENCES.values(), *VARIANTS.values()):
         assert reference.score(reference.random) == 0 and reference.score(reference.expert) == 100
 
 
