@@ -101,7 +101,7 @@ def test_a_cell_is_run_and_scored(pendulum: Path, desk: Desk) -> None:
     pendulum.write_text(pendulum.read_text().replace('"demos": 2', '"demos": 1'))
     again = desk.do(*desk.arguments("run", "PROPER", extra=("--task", str(pendulum), "--dry-run")))
     pendulum.write_text(pendulum.read_text().replace('"demos": 1', '"demos": 2'))
-    assert again[0] == 0 and "1 to run" in again[1]
+    assert again[0] == 0 and "0 cells done, 1 cells to run" in again[1]
     desk.suite.write_text(desk.suite.read_text() + "demos: {all: 9}\n")
     code, _, error = desk.do(*desk.arguments("run", "PROPER", extra=("--task", str(pendulum))))
     assert code == 2 and "9 demonstrations of mine: 3 are recorded" in error
