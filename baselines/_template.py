@@ -15,7 +15,7 @@ from methods.rewards import StepReward
 
 
 class Settings(Config):
-    """The only home of defaults; ``--set mine.updates=50`` and ``tuned`` below change them."""
+    """The only home of defaults; ``--set NAME.updates=50`` and ``tuned`` below change them."""
 
     updates: int = 1000
     batch: int = 256

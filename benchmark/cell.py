@@ -139,10 +139,8 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
         return {"status": "skipped", "reason": reason}
     _reset_peak()
     began = time.process_time()
-    learned = method.fit(posed.problem, method.config(**cell.config), rng)
+    learned = method.learn(posed.problem, method.config(**cell.config), rng)
     fitted, peak = time.process_time(), _peak_mib()
-    if not isinstance(learned, Learned):
-        raise TypeError(f"fit returned a {type(learned).__name__}; it must return a methods.base.Learned")
     progress(1.0, {})
     code = task_code(task, cell.task_module)
     if isinstance(task, RecordedTask):

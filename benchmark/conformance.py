@@ -77,7 +77,7 @@ def fit(method: Method, task: Task, seed: int = 0) -> Fitted:
         raise Unsupported(reason)
     before = posed.problem.demos.content_hash()
     config = method.config(**{**method.tuned.get(task.family, {}), **method.smoke})
-    learned = method.fit(posed.problem, config, stream("conformance", method.name, task.name, seed))
+    learned = method.learn(posed.problem, config, stream("conformance", method.name, task.name, seed))
     return Fitted(method, task, posed, learned, before)
 
 
@@ -97,7 +97,7 @@ def settings_round_trip(method: Method) -> None:
 
 
 def actions_fit(run: Fitted) -> None:
-    """Actions are finite, within the limits and of the right shape."""
+    """Actions are finite float32 of the right shape; those beyond the limits are clipped by the environment."""
     obs = run.transitions()[0][:3]
     run.learned.policy.begin(len(obs))
     acts = np.asarray(run.learned.policy(obs, np.random.default_rng(0)))
@@ -116,7 +116,9 @@ def reward_fits(run: Fitted) -> None:
     )
     if isinstance(reward, RewardPart):
         obs, acts, next_obs = (torch.as_tensor(x) for x in run.transitions())
-        shape = tuple(reward(obs, acts, next_obs).shape)
+        found = reward(obs, acts, next_obs)
+        assert isinstance(found, torch.Tensor), f"forward of the reward returned a {type(found).__name__}, not a tensor"
+        shape = tuple(found.shape)
         assert shape == (len(obs),), f"rewards {shape} for {len(obs)} steps"
         stacked = [x.reshape(2, -1, x.shape[-1]) for x in (obs, acts, next_obs)]
         shape = tuple(reward(*stacked).shape)
@@ -150,7 +152,10 @@ def saved_and_loaded(run: Fitted) -> None:
         run.learned.save(Path(folder))
         loaded = Learned.load(Path(folder))
     again = Fitted(run.method, run.task, run.posed, loaded, run.demos_before)
-    assert np.array_equal(again.actions(), run.actions()), "the loaded policy acts differently"
+    assert np.array_equal(again.actions(), run.actions()), (
+        "the loaded policy acts differently: keep arrays with register_buffer, pass every argument on to "
+        "super().__init__ by keyword, and draw from the rng given to forward"
+    )
     assert np.array_equal(again.rewards(), run.rewards()), "the loaded reward differs"
 
 

@@ -229,7 +229,7 @@ class Processes:
         for worker in self._running[:]:
             if worker.seconds > worker.cell.timeout_s and not worker.pipe.poll():  # its record may be on the way
                 worker.end()
-                found.append(self._died(worker, "timeout", f"ended after {worker.cell.timeout_s:g} s"))
+                found.append(self._died(worker, "timeout", f"stopped after timeout_s = {worker.cell.timeout_s:g} s"))
             elif (limit := worker.cell.memory_mib) is not None and (used := worker.memory_mib()) > limit:
                 worker.end()
                 found.append(self._died(worker, "failed", f"ended at {used:.0f} MiB of memory, above its {limit} MiB"))

@@ -101,9 +101,17 @@ def check_name(name: str) -> None:
 
 
 def methods_in(module: ModuleType) -> list[Method]:
-    """The methods a module exports as ``METHOD`` or ``METHODS``."""
-    single = [module.METHOD] if hasattr(module, "METHOD") else []
-    return [*single, *getattr(module, "METHODS", [])]
+    """The methods a module exports as ``METHOD`` or ``METHODS``.
+
+    Raises:
+        TypeError: ``METHODS`` is no list; a module of ``baselines`` exports neither.
+    """
+    single, several = [module.METHOD] if hasattr(module, "METHOD") else [], getattr(module, "METHODS", [])
+    if not isinstance(several, list | tuple):
+        raise TypeError(f"METHODS is a {type(several).__name__}, not a list; a single method is called METHOD")
+    if not single and not several and module.__name__.startswith(f"{baselines.__name__}."):
+        raise TypeError("exports no METHOD")
+    return [*single, *several]
 
 
 def tasks_in(module: ModuleType) -> list[Task]:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -115,6 +115,10 @@ class Learned:
     gradient_steps: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.policy, PolicyPart):
+            raise TypeError(f"policy is a {type(self.policy).__name__}; it must be a methods.base.PolicyPart")
+        if self.reward_kind not in get_args(RewardKind):
+            raise ValueError(f"reward_kind {self.reward_kind!r}: must be one of {', '.join(get_args(RewardKind))}")
         if (self.reward is None) != (self.reward_kind == "none"):
             raise ValueError(f"reward_kind {self.reward_kind!r} does not fit reward {self.reward!r}: 'none' means None")
 
@@ -194,3 +198,14 @@ class Method:
     control: bool = False
     search: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     unsupported: Callable[[Problem], str | None] = lambda problem: None
+
+    def learn(self, problem: Problem, config: Config, rng: np.random.Generator) -> Learned:
+        """What ``fit`` learns.
+
+        Raises:
+            TypeError: it returned something else.
+        """
+        learned = self.fit(problem, config, rng)
+        if not isinstance(learned, Learned):
+            raise TypeError(f"fit returned a {type(learned).__name__}; it must return a methods.base.Learned")
+        return learned
