@@ -6,7 +6,7 @@ VENV    ?= .venv
 PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS = 1
 
-.PHONY: help bench smoke test-one test test-slow matrix perf check report figures clean
+.PHONY: help bench smoke test-one test test-slow matrix perf verify check report figures clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -53,6 +53,9 @@ check: $(VENV)/.stamp  ## formatting, lint, types, tests
 	$(PY) -m ruff check .
 	$(PY) -m mypy benchmark methods baselines envs results reports
 	@$(MAKE) test
+
+verify: $(VENV)/.stamp  ## run a random 5 % of the reference cells again (RECORDS=folder); exits with 1 if they are not reproduced
+	$(PY) -m benchmark verify --workers $(WORKERS) $(if $(RECORDS),--records $(RECORDS))
 
 clean:  ## remove the environment, caches and reports; records stay
 	rm -rf .venv .venv-* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reports/out results/cache*

@@ -2,7 +2,9 @@
 
 import json
 import os
+import secrets
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +44,9 @@ app.add_typer(result_commands.app, name="results")
 
 # read by numerical libraries when they are first imported: one thread each, so that results do not depend on the cores
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-TUNING = Path("results/tuning")
+TUNING, VERIFIED = Path("results/tuning"), Path("results/verified")
+CORES = os.cpu_count() or 1
+Workers = Annotated[int, typer.Option(min=0, help="Cells at a time; 0 runs in this process.")]
 GUIDE = "docs/add-a-method.md"
 CHECKED = ("maze2d-umaze", "halfcheetah")  # a method that passes on both kinds of task passes on their variants
 
@@ -98,7 +102,7 @@ def run(
     task: Tasks = None,
     seeds: Seeds = None,
     assigned: Assigned = None,
-    workers: Annotated[int, typer.Option(min=0, help="Cells at a time; 0 runs in this process.")] = os.cpu_count() or 1,
+    workers: Workers = CORES,
     retry: Annotated[list[str] | None, typer.Option(help="Run again what is: failed, timeout, skipped.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     as_json: AsJson = False,
@@ -179,6 +183,46 @@ def status(
     warn_unavailable(registry)
     warn_corrupt(store)
     print(f"{suite}: {len(rows)} cells: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
+
+
+@app.command()
+def verify(
+    records: Annotated[Path, typer.Option(help="Folder of the records that are to be reproduced.")] = REFERENCE,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of the cells, one at least.")] = 0.05,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the choice; the same goes on where it was.")] = None,
+    method: Methods = None,
+    workers: Workers = CORES,
+    into: Annotated[Path, typer.Option(help="Folder of the new records, one inside per choice.")] = VERIFIED,
+    as_json: AsJson = False,
+) -> None:
+    """Run a random share of recorded cells again: does each metric fall where the recorded seeds say it would?
+
+    Exits with 1 if a cell ends otherwise than recorded, or more than a tenth of the metrics fall outside.
+    """
+    from benchmark import verify as verifying
+
+    registry, recorded = discovered(), open_store(records)
+    for reference in method or []:
+        registry.method(reference)
+    warn_corrupt(recorded)
+    if records.resolve() in (into.resolve(), *into.resolve().parents):
+        raise UserError(f"--into {into} lies in --records {records}, which stays as it is: name another folder")
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    known = recorded.load()[0]
+    chosen = {old.id: verifying.cell_of(old, registry) for old in verifying.drawn(known, share, seed)}
+    store = open_store(into / f"seed{seed}", write=True)
+    print(f"{len(chosen)} of {len(known)} cells, choice --seed {seed}", file=sys.stderr)
+    execute([*chosen.values()], store, How(Where.LOCAL, None, workers, as_json, False, None), [])
+    again = {old: new for old, cell in chosen.items() if (new := store.get(cell.id))}
+    found = [*verifying.judged(known, again)]
+    equal = sum(one.recorded == one.again for one in found)
+    promised = all(verifying.same_origin(old, again[old.id]) for old in known if old.id in again)
+    if as_json:
+        rows = [asdict(one) | {"verdict": one.verdict} for one in found]
+        print(json.dumps({"seed": seed, "equal": equal, "promised": promised, "findings": rows}, indent=1))
+    else:
+        print(verifying.text(found, equal, promised))
+    raise typer.Exit(0 if verifying.holds(found) else 1)
 
 
 @app.command()

@@ -226,6 +226,27 @@ def _check_names(suite: Suite, registry: Registry) -> None:
             registry.method(name)
 
 
+def identified(
+    method: tuple[Method, str], task: tuple[Task, str], reoptimise: int, decides: Mapping[str, Any], **rest: Any
+) -> Cell:
+    """The cell of a method and a task (each with its module), under the id that all that decides its result gives it.
+
+    Args:
+        method, task: what is run on what.
+        reoptimise: environment steps of fresh agents on the learnt reward; 0 for none, as for a recorded task always.
+        decides: what else decides the result, fields of :class:`Cell`.
+        rest: its other fields.
+    """
+    mark = f"-{task[0].fingerprint}" if isinstance(task[0], RecordedTask) else ""
+    reoptimise = 0 if mark else reoptimise
+    modules = (method[1], task[1].partition(":")[0], *["benchmark.reoptimise"] * bool(reoptimise), *HARNESS)
+    code = code_hash(*modules) + mark
+    identity: dict[str, Any] = {"method": method[0].name, "task": task[0].name, "code": code, **decides}
+    identity |= {"reoptimise": reoptimise} if reoptimise else {}
+    titles: dict[str, Any] = {"title": method[0].title, "task_title": task[0].title, "control": method[0].control}
+    return Cell(id=cell_id(**identity), method_module=method[1], task_module=task[1], **titles, **identity, **rest)
+
+
 def cells(
     name: str,
     suite: Suite,
@@ -259,42 +280,26 @@ def cells(
 
     def made(seed: int, method: Method, method_module: str, task: Task, task_module: str) -> Iterator[Cell]:
         given = assigned.get(method.name, {})
-        sources, mark = (method_module, task_module.partition(":")[0], *HARNESS), ""
-        if isinstance(task, RecordedTask):
-            mark = f"-{task.fingerprint}"
-            if (most := max(suite.demonstrations(task))) > task.recorded:
-                raise UserError(f"{most} demonstrations of {task.name}: {task.recorded} are recorded; ask for fewer")
+        if isinstance(task, RecordedTask) and (most := max(suite.demonstrations(task))) > task.recorded:
+            raise UserError(f"{most} demonstrations of {task.name}: {task.recorded} are recorded; ask for fewer")
         for demos, swept, variant in _variants(suite, method, task, given):
-            identity: dict[str, Any] = {
-                "method": method.name,
-                "task": task.name,
-                "seed": seed,
-                "demos": demos,
-                "step_budget": _of(suite.step_budget, task.name, task.step_budget),
-                "base_seed": seed if suite.base_seed == "cell" else suite.base_seed,
-                "eval_starts": suite.eval_starts,
-                "config": settings_of(method, task, suite, {**swept, **given}),
-                "code": code_hash(*sources) + mark,
-            }
-            steps = 0 if mark else _of(_of(suite.reoptimise, method.name, {}), task.name, 0)
-            if steps:
-                identity |= {
-                    "reoptimise": steps,
-                    "code": code_hash(method_module, task_module, "benchmark.reoptimise", *HARNESS),
-                }
-            yield Cell(
-                id=cell_id(**identity),
-                method_module=method_module,
-                task_module=task_module,
-                title=method.title,
-                task_title=task.title,
+            yield identified(
+                (method, method_module),
+                (task, task_module),
+                _of(_of(suite.reoptimise, method.name, {}), task.name, 0),
+                {
+                    "seed": seed,
+                    "demos": demos,
+                    "step_budget": _of(suite.step_budget, task.name, task.step_budget),
+                    "base_seed": seed if suite.base_seed == "cell" else suite.base_seed,
+                    "eval_starts": suite.eval_starts,
+                    "config": settings_of(method, task, suite, {**swept, **given}),
+                },
                 variant=variant,
-                control=method.control,
                 suite=name,
                 timeout_s=suite.timeout_s,
                 memory_mib=suite.memory_mib,
                 gpus=_of(suite.gpus, method.name, 0.0),
-                **identity,
             )
 
     return [
