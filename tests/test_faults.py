@@ -269,6 +269,15 @@ def test_status_tells_all_and_retry_redoes_failures_only(desk: Desk) -> None:
     assert same == {"toy-counts", "toy-hangs", "toy-skips"}
 
 
+def test_status_says_what_another_process_runs(desk: Desk) -> None:
+    record = desk.run("COUNTS")["toy-counts"]
+    store = Store(desk.results)
+    store.path(record.id).unlink()
+    with store.lock(record.id).acquire():
+        assert "1 running" in desk.do(*desk.arguments("status", "COUNTS"))[1]
+    assert "1 missing" in desk.do(*desk.arguments("status", "COUNTS"))[1]
+
+
 def test_nothing_here_unpickles() -> None:
     forbidden = ("import pickle", "cloudpickle", "torch.load(", "allow_pickle=True", "yaml.load(", "marshal", "dill")
     packages = ("benchmark", "methods", "baselines", "envs", "results", "reports")
