@@ -15,7 +15,7 @@ from reports.build import build
 from reports.claims import brief, sentence
 from reports.frame import Runs, gather, main_suite
 from reports.render import markdown, markdown_text
-from reports.tables import aggregate, ended_all, headline, main
+from reports.tables import aggregate, conditions, ended_all, headline, main
 from reports.verdict import verdict
 from results.schema import Record
 from results.store import Store
@@ -24,13 +24,17 @@ DIGESTS = "digests.json"
 
 
 def counts(runs: Runs) -> str:
-    """How many methods, tasks, seeds and runs the tables rest on."""
+    """How many methods, tasks, seeds and runs the tables rest on, what these were given, and by which code."""
     contestants = len(runs.methods) - len(runs.controls)
     seeds = runs.table.seed.nunique()
     suites = sorted({r.suite for r in runs.records.values()})
+    bases = {r.base_seed for r in runs.records.values()}
+    commits = sorted({str(r.provenance.get("commit", "unknown"))[:7] for r in runs.records.values()})
     return markdown_text(
         f"{contestants} methods and {len(runs.controls)} controls on {len(runs.tasks)} tasks with {seeds} seeds "
-        f"(suite {', '.join(suites)}): {ended_all(runs)}"
+        f"(suite {', '.join(suites)}): {ended_all(runs)} {'; '.join(conditions(runs))}. "
+        f"{'One set of base data for all seeds' if len(bases) == 1 else 'Base data vary with the seed'}. "
+        f"Made at commit {', '.join(commits)}."
     )
 
 
@@ -40,7 +44,7 @@ BLOCKS: dict[str, Callable[[Runs, list[Record]], str]] = {
     "aggregate": lambda runs, _: markdown(aggregate(runs), stacked=True),
     "counts": lambda runs, _: counts(runs),
     "verdict": lambda runs, _: "\n".join(map(markdown_text, verdict(runs))),
-    "sentence": lambda _, records: "\n".join(markdown_text(sentence(records, by)) for by in ("thesis", "fixes")),
+    "sentence": lambda _, records: " ".join(markdown_text(sentence(records, by)) for by in ("thesis", "fixes")),
     "claims": lambda _, records: brief(records),
 }
 _BLOCK = re.compile(r"<!-- begin:([\w-]+) -->\n(.*?)<!-- end:\1 -->", re.DOTALL)
