@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Part
+from methods.policies import waves
 from methods.windows import Codec
 
 Worth = Callable[[Tensor], Tensor]  # normalised windows [n, H, D] -> reward of each [n]
@@ -31,11 +32,14 @@ def cosine_alpha_bars(steps: int) -> Tensor:
 
 
 class ResidualMLP(nn.Module):
-    """Denoiser on the flattened window: residual blocks, each told the diffusion step by an embedding."""
+    """Denoiser on the flattened window: residual blocks, each told the diffusion step by an embedding.
 
-    def __init__(self, size: int, steps: int, width: int, blocks: int) -> None:
+    ``extra`` is the width of what it reads beside the window.
+    """
+
+    def __init__(self, size: int, extra: int, steps: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.inlet = nn.Linear(size, width)
+        self.inlet = nn.Linear(size + extra, width)
         self.when = nn.Embedding(steps, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
@@ -43,9 +47,9 @@ class ResidualMLP(nn.Module):
         )
         self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x: Tensor, extra: Tensor, t: Tensor) -> Tensor:
         when = self.when(t)
-        h = self.inlet(x.flatten(1)) + when
+        h = self.inlet(torch.cat([x.flatten(1), extra], 1)) + when
         for block in self.blocks:
             h = h + block(h + when)
         clean: Tensor = self.outlet(h)
@@ -63,19 +67,47 @@ class Diffuser(Part):
         skip: environment steps per token.
         steps: T, diffusion steps.
         width, blocks: of the denoiser.
+        octaves: the denoiser also reads :func:`methods.policies.waves` of every absolute observation, so that it tells
+            the two sides of a wall apart; 0 for none.
+        relative: see :class:`methods.windows.Codec`.
     """
 
     bars: Tensor
 
     def __init__(
-        self, obs: int, acts: int, tokens: int, skip: int, steps: int, width: int = 384, blocks: int = 3
+        self,
+        obs: int,
+        acts: int,
+        tokens: int,
+        skip: int,
+        steps: int,
+        width: int = 384,
+        blocks: int = 3,
+        octaves: int = 0,
+        relative: bool = False,
     ) -> None:
-        super().__init__(obs=obs, acts=acts, tokens=tokens, skip=skip, steps=steps, width=width, blocks=blocks)
-        self.steps = steps
-        self.codec = Codec(obs, acts, tokens, skip)
-        self.net = ResidualMLP(tokens * self.codec.features, steps, width, blocks)
+        super().__init__(
+            obs=obs,
+            acts=acts,
+            tokens=tokens,
+            skip=skip,
+            steps=steps,
+            width=width,
+            blocks=blocks,
+            octaves=octaves,
+            relative=relative,
+        )
+        self.steps, self.octaves = steps, octaves
+        self.codec = Codec(obs, acts, tokens, skip, relative)
+        self.net = ResidualMLP(tokens * self.codec.features, 2 * tokens * obs * octaves, steps, width, blocks)
         self.register_buffer("bars", cosine_alpha_bars(steps), persistent=False)
         self._bars: list[float] = self.bars.tolist()  # numbers: read at every step, without waiting for an accelerator
+
+    def denoised(self, x: Tensor, t: Tensor) -> Tensor:
+        """The network's estimate of the clean windows ``[n, H, D]``, from noised, pinned ones at steps ``t`` [n]."""
+        seen = self.codec.first(self.codec.decode(x)[0])
+        clean: Tensor = self.net(x, waves(seen, self.octaves).flatten(1), t)
+        return clean
 
     @torch.no_grad()
     def follow(self, other: "Diffuser", keep: float) -> None:
@@ -91,8 +123,7 @@ class Diffuser(Part):
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error of the predicted clean window (Ho et al. 2020, eq. 14, for x0 in place of the noise)."""
         first = x0[:, 0, : self.codec.obs]
-        predicted: Tensor = self.net(self.codec.pin(self.noised(x0, t, noise), first), t)
-        return (predicted - x0).square().mean()
+        return (self.denoised(self.codec.pin(self.noised(x0, t, noise), first), t) - x0).square().mean()
 
     def descend(
         self,
@@ -100,10 +131,16 @@ class Diffuser(Part):
         optimiser: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         rng: np.random.Generator,
+        half: bool = False,
     ) -> float:
-        """One update on clean windows ``[n, H, D]``, each noised to a diffusion step of its own; returns the loss."""
+        """One update on clean windows ``[n, H, D]``, each noised to a diffusion step of its own; returns the loss.
+
+        ``half`` multiplies in bfloat16.
+        """
         t = torch.as_tensor(rng.integers(self.steps, size=len(x0)))
-        loss = self.loss(x0, t, torch.as_tensor(rng.standard_normal(x0.shape, np.float32)))
+        noise = torch.as_tensor(rng.standard_normal(x0.shape, np.float32))
+        with torch.autocast(x0.device.type, torch.bfloat16, enabled=half):
+            loss = self.loss(x0, t, noise)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -169,7 +206,7 @@ class Diffuser(Part):
                     assert guide is not None
                     x = self.codec.pin(x + scale * variance * guide(x), first)
                 with torch.autocast(x.device.type, torch.bfloat16, bfloat16):
-                    x0 = self.net(x, torch.full((len(x),), t, device=x.device))
+                    x0 = self.denoised(x, torch.full((len(x),), t, device=x.device))
                 mean = self.posterior_mean(x0.to(x.dtype), x, t)
                 x = self.codec.pin(mean + temperature * math.sqrt(variance) * next(draws), first)
         if watch is not None:

@@ -92,7 +92,12 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
     codec = diffuser.codec
     torch.manual_seed(int(rng.integers(2**31)))
     reward = WindowReward(
-        obs=codec.obs, acts=codec.acts, tokens=codec.tokens, skip=codec.skip, hidden=list(config.hidden)
+        obs=codec.obs,
+        acts=codec.acts,
+        tokens=codec.tokens,
+        skip=codec.skip,
+        hidden=list(config.hidden),
+        relative=codec.relative,
     )
     reward.codec.load_state_dict(codec.state_dict())
     similarity, plan = SIMILARITIES[config.similarity], config.planning

@@ -1,5 +1,6 @@
 """Policies that several methods share."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -18,6 +19,15 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: type[nn.Mo
     for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), activation()]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
+
+
+def waves(x: torch.Tensor, octaves: int) -> torch.Tensor:
+    """Sines and cosines of ``x`` ``[.., F]`` in half waves of length 2, 1, 1/2 .., ``[.., 2 * F * octaves]``.
+
+    With them a perceptron tells places apart that lie close together (Tancik et al. 2020, section 6.1).
+    """
+    angles = (x[..., None] * (math.pi / 2 * 2.0 ** torch.arange(octaves, device=x.device))).flatten(-2)
+    return torch.cat([angles.sin(), angles.cos()], -1)
 
 
 class MLPPolicy(PolicyPart):

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import inspect
 import json
 import math
 import os
@@ -21,12 +22,14 @@ from methods.diffuser import Diffuser
 from methods.windows import WindowSampler
 
 SHIPPED = Path(__file__).parent / "pretrained"
+LATER = {"octaves", "relative", "half"}  # settings younger than shipped models, whose names are those without them
 
 
 class BaseModel(Config):
     """Settings of a base diffusion model; together with the base data's id they are its identity.
 
-    ``tokens`` x ``skip`` environment steps make a window; ``steps`` are diffusion steps.
+    ``tokens`` x ``skip`` environment steps make a window; ``steps`` are diffusion steps. ``half`` multiplies in
+    bfloat16: 0.6 of the time on a processor that knows it, more on others.
     """
 
     tokens: int = 32
@@ -34,17 +37,20 @@ class BaseModel(Config):
     steps: int = 16
     width: int = 384
     blocks: int = 3
+    octaves: int = 0
+    relative: bool = False
     updates: int = 12_000
     batch: int = 256
     learning_rate: float = 1e-3
     ema: float = 0.999
+    half: bool = False
     seed: int = 0
 
 
 # one base model per task, shared by every method that needs one; windows as long as the model stays within the walls
 BASE_MODELS = {
     "maze2d-umaze": BaseModel(tokens=32, updates=9000),
-    "maze2d-large": BaseModel(tokens=16, updates=9000),
+    "maze2d-large": BaseModel(tokens=16, updates=12_000, octaves=5, relative=True, half=True),
     "halfcheetah": BaseModel(tokens=4, skip=1, updates=8000),
 }
 # HalfCheetah's window is four actions, all carried out; no step is spared guidance there (as in the thesis) but the
@@ -56,7 +62,8 @@ TOY = BaseModel(tokens=4, skip=1, steps=4, width=32, blocks=1, updates=20, batch
 
 def key(problem: Problem, config: BaseModel) -> str:
     """Names a base model by the data it was trained on and its settings."""
-    described = json.dumps([problem.base_id, config.model_dump()], sort_keys=True)
+    settings = {name: value for name, value in config.model_dump().items() if value or name not in LATER}
+    described = json.dumps([problem.base_id, settings], sort_keys=True)
     return f"{problem.task}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
 
 
@@ -120,15 +127,7 @@ def train(problem: Problem, config: BaseModel, state: Path | None = None) -> Dif
     rng = stream("base-model", problem.base_id, config.seed)
     torch.manual_seed(int(rng.integers(2**31)))
     o, a = problem.base.obs.shape[-1], problem.base.acts.shape[-1]
-    model = Diffuser(
-        obs=o,
-        acts=a,
-        tokens=config.tokens,
-        skip=config.skip,
-        steps=config.steps,
-        width=config.width,
-        blocks=config.blocks,
-    )
+    model = Diffuser(obs=o, acts=a, **config.model_dump(include=set(inspect.signature(Diffuser).parameters)))
     sampler = WindowSampler(problem.base, model.codec.length, rng)
     model.codec.fit(problem.base)
     averaged = copy.deepcopy(model)
@@ -139,7 +138,7 @@ def train(problem: Problem, config: BaseModel, state: Path | None = None) -> Dif
     kept = {"net": model, "averaged": averaged, "optimiser": optimiser, "decay": decay}
     for update in Checkpoint(state, rng).loop("base", config.updates, **kept):
         x0 = model.codec.encode(*sampler.draw(config.batch))
-        loss = model.descend(x0, optimiser, decay, rng)
+        loss = model.descend(x0, optimiser, decay, rng, config.half)
         averaged.follow(model, min(config.ema, (update + 1) / (update + 10)))
         if update % 500 == 0:
             problem.progress(0.0, {"base updates": update, "base loss": loss})

@@ -65,13 +65,15 @@ class WindowReward(TrajectoryRewardPart):
 
     Args:
         obs, acts: widths of observation and action.
-        tokens, skip: shape of the window (:class:`methods.windows.Codec`).
+        tokens, skip, relative: of the window (:class:`methods.windows.Codec`).
         hidden: widths of the hidden layers.
     """
 
-    def __init__(self, obs: int, acts: int, tokens: int, skip: int, hidden: Sequence[int]) -> None:
-        super().__init__(obs=obs, acts=acts, tokens=tokens, skip=skip, hidden=list(hidden))
-        self.codec = Codec(obs, acts, tokens, skip)
+    def __init__(
+        self, obs: int, acts: int, tokens: int, skip: int, hidden: Sequence[int], relative: bool = False
+    ) -> None:
+        super().__init__(obs=obs, acts=acts, tokens=tokens, skip=skip, hidden=list(hidden), relative=relative)
+        self.codec = Codec(obs, acts, tokens, skip, relative)
         self.length = self.codec.length
         self.net = mlp(tokens * self.codec.features, hidden, 1)
 

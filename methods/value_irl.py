@@ -7,19 +7,23 @@ fine-tuned on its own base windows weighted by advantage and value, and the best
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.problem import Problem
-from methods.base import Config, Learned, Method, RewardPart
+from methods.base import Config, Learned, Method, PolicyPart, RewardPart
 from methods.controls import GivenReward, privileged
 from methods.density_ratio import Ratio, fit_ratio
 from methods.diffuser import Diffuser
 from methods.planner import Planner, Planning
+from methods.policies import MLPPolicy
 from methods.pretraining import BASE_MODELS, TOY, BaseModel, base_model
 from methods.value import Expectile, Value, discounted, fit_value
 from methods.windows import WindowSampler
@@ -29,8 +33,12 @@ HEAVIEST = 20.0  # no window weighs more than this many times the average advant
 
 
 class FineTuning(Config):
-    """Settings of weighted fine-tuning; ``pool`` base windows are weighted by exp(advantage + value), standardised."""
+    """Settings of weighted fine-tuning: ``pool`` base windows are weighted by :func:`weights`.
 
+    ``value`` is the part of the value in the exponent: 0 keeps how often each start occurs in the base data.
+    """
+
+    value: float = 1.0
     updates: int = 600
     pool: int = 40_000
     batch: int = 128
@@ -48,29 +56,39 @@ class ValueIRL(Config):
     planning: Planning = Planning(temperature=0.5, candidates=8)
 
 
-def weights(advantage: Tensor, value: Tensor) -> Tensor:
+def weights(advantage: Tensor, value: Tensor, share: float = 1.0) -> Tensor:
     """Sampling probabilities of windows: exp of standardised advantage (limited) plus standardised value (capped).
 
     Args:
         advantage: ``[n]``, value of following the window less value of its start.
         value: ``[n]``, value of following the window.
+        share: factor on the standardised value.
 
     Returns:
         ``[n]``, summing to one (advantage-weighted regression, Peng et al. 2019, eq. 5, with the value added).
     """
     a, v = ((x - x.mean()) / x.std().clamp(min=1e-8) for x in (advantage, value))
-    return torch.softmax((a.clamp(*LIMITS) + v).clamp(max=math.log(HEAVIEST)).double(), 0)
+    return torch.softmax((a.clamp(*LIMITS) + share * v).clamp(max=math.log(HEAVIEST)).double(), 0)
+
+
+def weighted(
+    problem: Problem, length: int, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
+    """``pool`` base windows of ``length`` steps: observations, actions, and the chance of each by :func:`weights`."""
+    discount = config.value.discount
+    obs, acts = WindowSampler(problem.base, length, rng).draw(config.tuning.pool)
+    with torch.no_grad():
+        ahead = discounted(reward(obs[:, :-1], acts, obs[:, 1:]), discount) + discount**length * value(obs[:, -1])
+        return obs, acts, weights(ahead - value(obs[:, 0]), ahead, config.tuning.value).numpy()
 
 
 def fine_tuned(
     problem: Problem, diffuser: Diffuser, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator
 ) -> Diffuser:
     """A copy of the diffuser trained on base windows in proportion to :func:`weights`."""
-    length, discount, c = diffuser.codec.length, config.value.discount, config.tuning
-    obs, acts = WindowSampler(problem.base, length, rng).draw(c.pool)
+    c = config.tuning
+    obs, acts, chance = weighted(problem, diffuser.codec.length, reward, value, config, rng)
     with torch.no_grad():
-        ahead = discounted(reward(obs[:, :-1], acts, obs[:, 1:]), discount) + discount**length * value(obs[:, -1])
-        chance = weights(ahead - value(obs[:, 0]), ahead).numpy()
         windows = diffuser.codec.encode(obs, acts)
     model, averaged = copy.deepcopy(diffuser).requires_grad_(True), copy.deepcopy(diffuser)
     optimiser = torch.optim.Adam(model.parameters(), c.learning_rate)
@@ -84,28 +102,65 @@ def fine_tuned(
     return averaged
 
 
-def act_on(problem: Problem, reward: RewardPart, config: ValueIRL, rng: np.random.Generator) -> Planner:
-    """The policy that a step reward leads to: value, fine-tuned diffuser, best of several plans."""
-    diffuser = base_model(problem, config.base)
-    value = fit_value(problem.base, reward, config.value, rng, problem.checkpoint)
-    problem.progress(0.4, {})
-    tuned = fine_tuned(problem, diffuser, reward, value, config, rng)
+def planned(
+    problem: Problem, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator
+) -> PolicyPart:
+    """The policy of the recipe: the fine-tuned diffuser, best of several plans."""
+    tuned = fine_tuned(problem, base_model(problem, config.base), reward, value, config, rng)
     return Planner.of(config.planning, tuned, reward, value, config.value.discount)
 
 
-def fit(problem: Problem, config: ValueIRL, rng: np.random.Generator) -> Learned:
-    """Learns the reward from demonstrations and base data; the policy acts on the same reward that is scored."""
-    reward, curve = fit_ratio(problem, config.ratio, rng)
+def regressed(
+    problem: Problem, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator
+) -> PolicyPart:
+    """The same weights without diffusion: a perceptron regressed on each window's first action (Peng et al. 2019)."""
+    space, c = problem.action_space, config.tuning
+    torch.manual_seed(int(rng.integers(2**31)))
+    obs, acts, chance = weighted(problem, config.base.tokens * config.base.skip, reward, value, config, rng)
+    policy = MLPPolicy(obs=obs.shape[-1], low=space.low.tolist(), high=space.high.tolist(), squash="clip")
+    policy.mean[:], policy.std[:] = value.mean, value.std
+    optimiser = torch.optim.Adam(policy.parameters(), 1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, c.updates)
+    for update in problem.checkpoint.loop("tuning", c.updates, net=policy, optimiser=optimiser, schedule=schedule):
+        chosen = torch.as_tensor(rng.choice(c.pool, c.batch, p=chance))
+        raw = policy.net(policy.normalise(obs[chosen, 0]))  # before the limits, where its gradient would end
+        loss = (raw - acts[chosen, 0]).square().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        problem.progress(0.4 + 0.6 * (update + 1) / c.updates, {"loss": loss.item()})
+    return policy
+
+
+def fit(
+    problem: Problem,
+    config: ValueIRL,
+    rng: np.random.Generator,
+    act: Callable[[Problem, RewardPart, Value, ValueIRL, np.random.Generator], PolicyPart] = planned,
+    oracle: bool = False,
+) -> Learned:
+    """Learns the reward from demonstrations and base data; the policy acts on the same reward that is scored.
+
+    Args:
+        problem: its demonstrations and base data.
+        config: settings.
+        rng: decides all draws.
+        act: how reward and value become a policy.
+        oracle: take the true reward in place of a learnt one: the ceiling of the recipe.
+    """
+    reward: RewardPart
+    curve: list[dict[str, float]] = []
+    if oracle:
+        reward = GivenReward(privileged(problem).observed_reward)
+    else:
+        reward, curve = fit_ratio(problem, config.ratio, rng)
     problem.progress(0.2, {})
-    policy = act_on(problem, reward, config, rng)
+    value = fit_value(problem.base, reward, config.value, rng, problem.checkpoint)
+    problem.progress(0.4, {})
+    policy = act(problem, reward, value, config, rng)
     updates = config.ratio.updates + config.value.updates + config.tuning.updates
     return Learned(policy, reward, "raw", curve, updates)
-
-
-def fit_oracle(problem: Problem, config: ValueIRL, rng: np.random.Generator) -> Learned:
-    """The same with the true reward in place of a learnt one: the ceiling of the recipe."""
-    reward = GivenReward(privileged(problem).observed_reward)
-    return Learned(act_on(problem, reward, config, rng), reward, "raw")
 
 
 # In a maze a demonstration shows where to be, not how fast to go. HalfCheetah's demonstrations are so far from its base
@@ -114,7 +169,11 @@ def fit_oracle(problem: Problem, config: ValueIRL, rng: np.random.Generator) -> 
 POSITION = {"columns": (0, 1)}
 SETTINGS: dict[str, dict[str, Any]] = {
     "maze2d-umaze": {"ratio": POSITION},
-    "maze2d-large": {"ratio": POSITION, "value": {"discount": 0.995, "steps": 50}},
+    "maze2d-large": {
+        "ratio": POSITION,
+        "value": {"discount": 0.995, "steps": 50},
+        "tuning": {"value": 0.0},
+    },
     "halfcheetah": {"ratio": {"penalty": 1.0}, "planning": {"execute": 4, "temperature": 0.5}},
 }
 
@@ -134,5 +193,8 @@ _METHOD = Method(
 )
 METHODS = [
     _METHOD,
-    replace(_METHOD, name="oracle-value", title="Diffuser + value, true reward", fit=fit_oracle, control=True),
+    replace(
+        _METHOD, name="oracle-value", title="Diffuser + value, true reward", fit=partial(fit, oracle=True), control=True
+    ),
+    replace(_METHOD, name="value-regression", title="Value, no diffusion", fit=partial(fit, act=regressed)),
 ]

@@ -19,19 +19,22 @@ class Codec(nn.Module):
         obs, acts: widths of observation and action.
         tokens: H, tokens per window, >= 1.
         skip: environment steps per token, >= 1.
+        relative: observations after the first are differences to it, in units of each token's own deviation: near
+            tokens are then as finely resolved as far ones, whatever the size of the whole space.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, obs: int, acts: int, tokens: int, skip: int) -> None:
+    def __init__(self, obs: int, acts: int, tokens: int, skip: int, relative: bool = False) -> None:
         super().__init__()
         if tokens < 1 or skip < 1:
             raise ValueError(f"tokens = {tokens}, skip = {skip}: both must be at least 1")
-        self.obs, self.acts, self.tokens, self.skip = obs, acts, tokens, skip
+        self.obs, self.acts, self.tokens, self.skip, self.relative = obs, acts, tokens, skip, relative
         self.features = obs + skip * acts
-        self.register_buffer("mean", torch.zeros(self.features))
-        self.register_buffer("std", torch.ones(self.features))
+        shape = (tokens, self.features) if relative else (self.features,)
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("std", torch.ones(shape))
 
     @property
     def length(self) -> int:
@@ -40,9 +43,16 @@ class Codec(nn.Module):
 
     def fit(self, data: Trajectories) -> None:
         """Takes mean and standard deviation of every feature from the data."""
-        obs, acts, _ = data.transitions()
-        for buffer, rows in ((self.mean, [obs.mean(0), acts.mean(0)]), (self.std, [obs.std(0), acts.std(0)])):
-            buffer[:] = torch.as_tensor(np.concatenate([rows[0], np.tile(rows[1], self.skip)]))
+        acts = data.acts.reshape(-1, self.acts)
+        for token in range(self.tokens if self.relative else 1):
+            ahead = token * self.skip
+            seen = data.obs[:, ahead:] - data.obs[:, : data.steps + 1 - ahead] if token else data.obs[:, :-1]
+            for buffer, rows in (
+                (self.mean, [seen.mean((0, 1)), acts.mean(0)]),
+                (self.std, [seen.std((0, 1)), acts.std(0)]),
+            ):
+                row = torch.as_tensor(np.concatenate([rows[0], np.tile(rows[1], self.skip)]))
+                buffer.view(-1, self.features)[token] = row
         self.std.clamp_(min=1e-3)
 
     def encode(self, obs: Tensor, acts: Tensor) -> Tensor:
@@ -56,17 +66,23 @@ class Codec(nn.Module):
             ``[n, H, D]`` with D = O + skip * A, observation first.
         """
         kept = obs[:, : self.length : self.skip]
+        if self.relative:
+            kept = torch.cat([kept[:, :1], kept[:, 1:] - kept[:, :1]], 1)
         grouped = acts.reshape(len(acts), self.tokens, self.skip * self.acts)
         return (torch.cat([kept, grouped], -1) - self.mean) / self.std
 
     def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Windows back to units: observations ``[n, H, O]`` and actions ``[n, H*skip, A]``."""
         raw = x * self.std + self.mean
-        return raw[..., : self.obs], raw[..., self.obs :].reshape(len(x), self.length, self.acts)
+        obs = raw[..., : self.obs]
+        if self.relative:
+            obs = torch.cat([obs[:, :1], obs[:, 1:] + obs[:, :1]], 1)
+        return obs, raw[..., self.obs :].reshape(len(x), self.length, self.acts)
 
     def first(self, obs: Tensor) -> Tensor:
         """Observations ``[n, O]`` in the windows' units."""
-        return (obs - self.mean[: self.obs]) / self.std[: self.obs]
+        mean, std = (buffer.view(-1, self.features)[0, : self.obs] for buffer in (self.mean, self.std))
+        return (obs - mean) / std
 
     def pin(self, x: Tensor, first: Tensor) -> Tensor:
         """Sets the first observation of each window (in-painting), keeping the gradient of the rest.

@@ -112,15 +112,49 @@ def test_full_and_truncated_gradients_differ_but_samples_do_not(tiny: Diffuser) 
     assert not torch.allclose(results[0][1], results[1][1])
 
 
-def test_codec_inverts_itself_and_reads_the_right_steps() -> None:
+@pytest.mark.parametrize("relative", [False, True])
+def test_codec_inverts_itself_and_reads_the_right_steps(relative: bool) -> None:
     rng = np.random.default_rng(0)
     data = Trajectories(rng.normal(size=(3, 13, 2)), rng.normal(size=(3, 12, 1)))
-    codec = Codec(2, 1, tokens=3, skip=4)
+    codec = Codec(2, 1, tokens=3, skip=4, relative=relative)
     codec.fit(data)
     obs, acts = torch.tensor(data.obs), torch.tensor(data.acts)
     back_obs, back_acts = codec.decode(codec.encode(obs, acts))
     assert torch.allclose(back_obs, obs[:, :12:4], atol=1e-5)
     assert torch.allclose(back_acts, acts, atol=1e-5)
+
+
+def test_relative_windows_are_as_fine_for_near_tokens_as_for_far_ones() -> None:
+    """Straight walks through a large space: differences to the first observation scale to the same size."""
+    rng = np.random.default_rng(0)
+    walks = 100 * rng.normal(size=(50, 1, 1)) + rng.normal(size=(50, 1, 1)) * np.arange(13.0)[None, :, None]
+    data = Trajectories(walks, np.zeros((50, 12, 1)))
+    codec = Codec(1, 1, tokens=3, skip=4, relative=True)
+    codec.fit(data)
+    x = codec.encode(torch.tensor(data.obs), torch.tensor(data.acts))
+    assert torch.allclose(x[:, 0, :1], codec.first(torch.tensor(data.obs[:, 0])))
+    assert torch.allclose(x[:, 1, 0], x[:, 2, 0], atol=1e-4)
+    assert x[:, 1, 0].std().item() == pytest.approx(1.0, rel=0.05)
+
+
+def test_denoiser_with_octaves_tells_places_a_wall_apart() -> None:
+    """Two walks a hundredth of the space apart have opposite targets; only octaves separate them this soon."""
+    side = torch.arange(64) % 2
+    obs = torch.zeros(64, 4, 1)
+    obs[:, 0, 0], obs[:, 1:, 0] = 0.02 * side, (2.0 * side - 1)[:, None]
+    losses = []
+    for octaves in (0, 7):
+        torch.manual_seed(0)
+        model = Diffuser(obs=1, acts=1, tokens=4, skip=1, steps=1, width=32, blocks=1, octaves=octaves)
+        x0 = torch.cat([obs, torch.zeros(64, 4, 1)], -1)
+        optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+        for _ in range(60):
+            optimiser.zero_grad()
+            loss = model.loss(x0, torch.zeros(64, dtype=torch.long), torch.randn(x0.shape) * 10)
+            loss.backward()
+            optimiser.step()
+        losses.append(loss.item())
+    assert losses[1] < losses[0] / 2
 
 
 def test_window_sampler_draws_contiguous_pieces_and_refuses_long_ones() -> None:
