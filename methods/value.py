@@ -10,34 +10,26 @@ from torch import Tensor
 from envs.checkpoint import Checkpoint
 from envs.problem import Trajectories
 from methods.base import Config, Part, RewardPart
-from methods.policies import mlp, waves
+from methods.policies import mlp
 from methods.windows import WindowSampler
 
 
 class Value(Part):
-    """State value: ``forward(obs [.., O]) -> [..]``, discounted per environment step.
-
-    Args:
-        obs: width of the observation.
-        hidden: widths of the hidden layers.
-        octaves: it also reads :func:`methods.policies.waves` of the observation: values jump at walls.
-    """
+    """State value: ``forward(obs [.., O]) -> [..]``, discounted per environment step."""
 
     mean: Tensor
     std: Tensor
     scale: Tensor
 
-    def __init__(self, obs: int, hidden: Sequence[int] = (128, 128), octaves: int = 0) -> None:
-        super().__init__(obs=obs, hidden=list(hidden), octaves=octaves)
-        self.octaves = octaves
-        self.net = mlp(obs * (1 + 2 * octaves), hidden, 1)
+    def __init__(self, obs: int, hidden: Sequence[int] = (128, 128)) -> None:
+        super().__init__(obs=obs, hidden=list(hidden))
+        self.net = mlp(obs, hidden, 1)
         self.register_buffer("mean", torch.zeros(obs))
         self.register_buffer("std", torch.ones(obs))
         self.register_buffer("scale", torch.ones(()))  # the network's output times this is the value
 
     def forward(self, obs: Tensor) -> Tensor:
-        x = (obs - self.mean) / self.std
-        values: Tensor = self.net(torch.cat([x, waves(x, self.octaves)], -1)).squeeze(-1)
+        values: Tensor = self.net((obs - self.mean) / self.std).squeeze(-1)
         return values * self.scale
 
 
@@ -45,7 +37,6 @@ class Expectile(Config):
     """Settings: ``steps`` rewards before the bootstrap, ``expectile`` in (0.5, 1) for the better of what data hold."""
 
     hidden: tuple[int, ...] = (128, 128)
-    octaves: int = 0
     discount: float = 0.99
     steps: int = 10
     expectile: float = 0.9
@@ -78,7 +69,7 @@ def fit_value(
     """
     torch.manual_seed(int(rng.integers(2**31)))
     obs, acts, next_obs = (torch.tensor(x) for x in base.transitions())
-    value = Value(obs=obs.shape[-1], hidden=config.hidden, octaves=config.octaves)
+    value = Value(obs=obs.shape[-1], hidden=config.hidden)
     with torch.no_grad():
         rewards = torch.cat(
             [reward(*piece) for piece in zip(obs.split(65536), acts.split(65536), next_obs.split(65536), strict=True)]
