@@ -1,5 +1,8 @@
 """Density ratio, value, weights, planner and base models, each against an answer known beforehand."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -145,6 +148,15 @@ def test_base_models_differ_by_data_and_settings(made_up: Problem) -> None:
     other = problem(made_up.demos, made_up.base, "other data")
     keys = {key(made_up, TOY), key(other, TOY), key(made_up, TOY.model_copy(update={"seed": 1}))}
     assert len(keys) == 3
+
+
+def test_models_shipped_before_a_setting_existed_keep_their_names(made_up: Problem) -> None:
+    """The name is that of the settings it was trained with; a younger one counts where it is set."""
+    before = TOY.model_dump(exclude={"octaves", "relative", "half"})
+    described = json.dumps([made_up.base_id, before], sort_keys=True)
+    assert key(made_up, TOY) == f"{made_up.task}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
+    variants = ({}, {"octaves": 1}, {"relative": True}, {"half": True})
+    assert len({key(made_up, TOY.model_copy(update=variant)) for variant in variants}) == 4
 
 
 def test_shipped_model_comes_first_and_is_half_as_precise(made_up: Problem, monkeypatch) -> None:
