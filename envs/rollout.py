@@ -21,6 +21,9 @@ class Rollout:
     states: NDArray[np.float64]
     trajectories: Trajectories
 
+    def __getitem__(self, episodes: slice) -> "Rollout":
+        return Rollout(self.states[episodes], self.trajectories[episodes])
+
 
 def rollout(env: BatchEnv, policy: Policy, starts: NDArray[np.float64], rng: np.random.Generator) -> Rollout:
     """One episode of ``env.horizon`` steps from each start.
