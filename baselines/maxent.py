@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from baselines._adversary import SEARCH_REWARD, AlternatingConfig, alternate, inputs, steepness
+from baselines._online import BY_HAND
 from envs.problem import Problem
 from methods.base import Learned, Method
 from methods.rewards import StepReward
@@ -52,19 +53,22 @@ def fit(problem: Problem, config: MaxEntConfig, rng: np.random.Generator) -> Lea
     return alternate(problem, config, rng, reward, reward, lambda e, p, g: reward_loss(reward, e, p, config, g), "raw")
 
 
+# By hand on tuning seed 1001, one run each. Large takes over what the study of U-Maze chose: visited states come nearer
+# (MMD 0.11, was 0.42), the score hardly differs (77, 71). HalfCheetah, with the score from seen starts in sight: the
+# learner that DAC uses, and demonstrations in its batches.
+SETTINGS = BY_HAND | {
+    "maze2d-large": BY_HAND["maze2d-large"]
+    | {"discount": 0.99, "lr": 6e-4, "entropy_weight": 0.01, "target_rate": 0.02}
+    | {"reward_lr": 1e-3, "gradient_penalty": 3.0, "recent": None, "hybrid": True},
+    "halfcheetah": BY_HAND["halfcheetah"] | {"hybrid": True},
+}
 METHOD = Method(
     name="maxent",
     title="MaxEnt IRL",
     source="Ziebart et al. 2008; sample-based: Finn et al. 2016, arXiv 1603.00448; Ni et al. 2020, arXiv 2011.04709",
     fit=fit,
     config=MaxEntConfig,
-    tuned=tuned(
-        "maxent",
-        {
-            "maze2d-large": {"policy_hidden": (128, 128), "steps_per_update": 12, "discount": 0.98, "hybrid": True},
-            "halfcheetah": {"policy_hidden": (128, 128), "steps_per_update": 16, "lr": 1e-3},
-        },
-    ),
+    tuned=tuned("maxent", SETTINGS),
     search=SEARCH_REWARD,
     smoke={"warm_up": 1_000, "batch": 32, "reward_batch": 32, "policy_hidden": (32, 32)},
 )
