@@ -31,9 +31,14 @@ def fit(problem: Problem, config: GAILConfig, rng: np.random.Generator) -> Learn
 
 
 # By hand on tuning seed 1000, by score from seen starts and the accuracy of D: with few demonstrations it told
-# all apart (accuracy 1) and the policy fell again, unless its weights decay. HalfCheetah has the task's discount alone.
+# all apart (accuracy 1) and the policy fell again, unless its weights decay. On Large (seed 1001) PPO did not keep up:
+# 20 epochs instead of 8 bring visited states nearer (MMD 0.41, was 1.72). HalfCheetah has the task's discount alone.
 HELD = {"steps": 16, "memory": 20, "disc_updates": 2, "disc_weight_decay": 3.0}
-TUNED = {"maze2d-umaze": HELD, "maze2d-large": HELD | {"discount": 0.99}, "halfcheetah": {"discount": 0.99}}
+TUNED = {
+    "maze2d-umaze": HELD,
+    "maze2d-large": HELD | {"discount": 0.99, "epochs": 20},
+    "halfcheetah": {"discount": 0.99},
+}
 
 METHOD = Method(
     name="gail",
