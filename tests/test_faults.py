@@ -179,7 +179,7 @@ def test_a_cell_that_eats_memory_is_ended(desk: Desk) -> None:
 
 def test_wrong_shapes_are_a_failure_that_says_so(desk: Desk) -> None:
     found = desk.run("WIDE_POLICY")["toy-wide-policy"]
-    assert found.status == "failed" and "actions [2, 3] must be finite and of shape [2, 2]" in found.reason
+    assert found.status == "failed" and "actions [4, 3] must be finite and of shape [4, 2]" in found.reason
 
 
 def test_a_clock_that_goes_backwards_spoils_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +263,7 @@ def test_status_tells_all_and_retry_redoes_failures_only(desk: Desk) -> None:
     code, out, _ = desk.do(*desk.arguments("status", *toys))
     assert code == 0 and "1 failed, 1 ok, 1 skipped, 1 timeout" in out
     error = Store(desk.results).folder(before["toy-raises"].id) / "error.txt"
-    assert "ValueError: as intended" in out and str(error) in out and "ended after 6 s" in out
+    assert "ValueError: as intended" in out and str(error) in out and "stopped after timeout_s = 6 s" in out
     after = desk.run(*toys, extra=("--retry", "failed"))
     same = {name for name in before if before[name] == after[name]}
     assert same == {"toy-counts", "toy-hangs", "toy-skips"}

@@ -1,5 +1,6 @@
 """A method that searches everything it is given for the true reward, and finds nothing."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -128,7 +129,8 @@ def found_in(problem: Problem, truth: Truth) -> list[str]:
     assert any(isinstance(thing, BatchEnv) for _, thing in reached)  # what the environment wraps is searched too
     places = [path for path, thing in reached if truth.tells(path, thing)]
     for file in cache_dir().rglob("*"):
-        places += [path for path, array in arrays_of(file) if truth.tells(path, array)]
+        with contextlib.suppress(FileNotFoundError):  # a file that another worker's test has planted and removed again
+            places += [path for path, array in arrays_of(file) if truth.tells(path, array)]
     return places
 
 
