@@ -1,15 +1,14 @@
 """References of tasks whose demonstrator cannot be run: what it earned and where it was stand in its demonstrations."""
 
 import dataclasses
-import hashlib
 
 import numpy as np
 from filelock import FileLock
 
-from benchmark.references import Uniform, occupancy, references
-from envs.datasets import truth_dir, write_arrays
+from benchmark.references import occupancy, place, references
+from envs.datasets import write_arrays
 from envs.own import RecordedTask
-from envs.rollout import Rollout
+from envs.rollout import Rollout, Uniform
 
 
 def keep_references(task: RecordedTask, code: str) -> None:
@@ -19,8 +18,7 @@ def keep_references(task: RecordedTask, code: str) -> None:
         task: the task.
         code: hash of the task's sources and data.
     """
-    digest = hashlib.sha256(code.encode() + task.seen_starts.tobytes() + task.unseen_starts.tobytes())
-    path = truth_dir() / f"{task.name}-references-{digest.hexdigest()[:16]}.npz"
+    path = place(task, code)
     with FileLock(f"{path}.recorded.lock"):
         if path.exists():
             return

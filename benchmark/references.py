@@ -2,32 +2,19 @@
 
 import hashlib
 import zipfile
+from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
-from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from envs.datasets import truth_dir, write_arrays
-from envs.problem import Floats, Policy, Task
-from envs.rollout import Rollout, rollout
+from envs.problem import Floats, Task
+from envs.rollout import Rollout, Uniform, rollout
 from envs.seeding import stream
 
 REPEATS = 4  # episodes per start
 MOMENTS = 64  # of an episode, whose states stand for all that it visits
-
-
-class Uniform(Policy):
-    """Actions drawn uniformly from the action space."""
-
-    def __init__(self, space: Box) -> None:
-        self._low, self._high = space.low, space.high
-
-    def begin(self, n: int) -> None:
-        """Keeps no state."""
-
-    def __call__(self, obs: Floats, rng: np.random.Generator) -> Floats:
-        return rng.uniform(self._low, self._high, (len(obs), len(self._low))).astype(np.float32)
 
 
 def true_returns(task: Task, run: Rollout) -> NDArray[np.float64]:
@@ -54,6 +41,12 @@ def _measure(task: Task) -> dict[str, NDArray[np.floating]]:
     return found
 
 
+def place(task: Task, code: str) -> Path:
+    """The cached file of a task's references; ``code`` is the hash of the task's sources."""
+    digest = hashlib.sha256(code.encode() + task.seen_starts.tobytes() + task.unseen_starts.tobytes())
+    return truth_dir() / f"{task.name}-references-{digest.hexdigest()[:16]}.npz"
+
+
 def references(task: Task, code: str) -> dict[str, NDArray[np.floating]]:
     """Mean true return per start, under ``random_seen``, ``expert_seen``, ``random_unseen``, ``expert_unseen``.
 
@@ -63,8 +56,7 @@ def references(task: Task, code: str) -> dict[str, NDArray[np.floating]]:
         task: the task.
         code: hash of the task's sources; with the starts it names the cached file.
     """
-    digest = hashlib.sha256(code.encode() + task.seen_starts.tobytes() + task.unseen_starts.tobytes())
-    path = truth_dir() / f"{task.name}-references-{digest.hexdigest()[:16]}.npz"
+    path = place(task, code)
     with FileLock(f"{path}.lock"):
         try:
             with np.load(path, allow_pickle=False) as file:

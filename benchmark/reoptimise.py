@@ -19,14 +19,14 @@ from baselines._online import OffPolicyConfig, optimise, silent
 from benchmark.metrics import normalized
 from benchmark.pose import Posed
 from benchmark.provenance import code_hash
-from benchmark.references import Uniform, true_returns
+from benchmark.references import true_returns
 from benchmark.reward_quality import Finding
 from envs.checkpoint import Checkpoint
 from envs.datasets import truth_dir, write_arrays
 from envs.metered import Meter, MeteredEnv
 from envs.physics import BatchEnv
 from envs.problem import Policy, Task, Trajectories
-from envs.rollout import rollout
+from envs.rollout import Uniform, rollout
 from envs.seeding import stream
 from methods.base import Learned, RewardPart
 from methods.controls import GivenReward

@@ -17,6 +17,7 @@ from envs.datasets import cached, record
 from envs.formats import NO_END, FormatError, check_against, load
 from envs.physics import BatchEnv, States
 from envs.problem import Dataset, Floats, Policy, Task
+from envs.rollout import Uniform
 from envs.seeding import seed_of, stream
 
 SUFFIXES = (".yaml", ".yml")
@@ -77,17 +78,7 @@ class RecordedTask(Task):
     fingerprint: str = ""
 
 
-class Uniform(Policy):
-    """Actions drawn uniformly from a bounded space."""
-
-    def __init__(self, space: Box) -> None:
-        self._low, self._high = space.low, space.high
-
-    def begin(self, n: int) -> None:
-        """Nothing is kept between steps."""
-
-    def __call__(self, obs: Floats, rng: np.random.Generator) -> Floats:
-        return rng.uniform(self._low, self._high, (len(obs), len(self._low))).astype(np.float32)
+NO_DEMONSTRATOR = "of this task only demonstrations are recorded: the demonstrator cannot be run"
 
 
 class Unknown(Policy):
@@ -97,12 +88,12 @@ class Unknown(Policy):
         """Refuses.
 
         Raises:
-            ValueError: always.
+            ValueError: always, as does a call.
         """
-        raise ValueError("of this task only demonstrations are recorded: the demonstrator cannot be run")
+        raise ValueError(NO_DEMONSTRATOR)
 
     def __call__(self, obs: Floats, rng: np.random.Generator) -> Floats:
-        raise NotImplementedError
+        raise ValueError(NO_DEMONSTRATOR)
 
 
 class GymBatch(BatchEnv):

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from envs.physics import BatchEnv
-from envs.problem import Policy, Trajectories
+from envs.problem import Floats, Policy, Trajectories
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,19 @@ class Rollout:
 
     def __getitem__(self, episodes: slice) -> "Rollout":
         return Rollout(self.states[episodes], self.trajectories[episodes])
+
+
+class Uniform(Policy):
+    """Actions drawn uniformly from the action space."""
+
+    def __init__(self, space: Box) -> None:
+        self._low, self._high = space.low, space.high
+
+    def begin(self, n: int) -> None:
+        """Keeps no state."""
+
+    def __call__(self, obs: Floats, rng: np.random.Generator) -> Floats:
+        return rng.uniform(self._low, self._high, (len(obs), len(self._low))).astype(np.float32)
 
 
 def rollout(env: BatchEnv, policy: Policy, starts: NDArray[np.float64], rng: np.random.Generator) -> Rollout:

@@ -6,9 +6,8 @@ import torch
 
 from baselines.maxent import METHOD, MaxEntConfig, fit, reward_loss
 from benchmark.pose import pose
-from benchmark.references import Uniform
 from envs.maze2d import UMAZE_TASK
-from envs.rollout import rollout
+from envs.rollout import Uniform, rollout
 from methods.rewards import StepReward
 
 
