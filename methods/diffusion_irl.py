@@ -111,7 +111,8 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
         first = target[:, 0, : codec.obs]
         guide = Pushes(reward)
         sample = diffuser.reverse(first, noise, guide, **plan.sampling(), differentiable=through)
-        loss = similarity(sample[:, :compared].flatten(1), target[:, :compared].flatten(1))
+        ours, theirs = (codec.absolute(x)[:, :compared].flatten(1) for x in (sample, target))
+        loss = similarity(ours, theirs)
         optimiser.zero_grad(set_to_none=True)
         guide.backward(loss)
         norm = float(torch.nn.utils.clip_grad_norm_(reward.net.parameters(), 1.0))

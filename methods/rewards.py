@@ -61,7 +61,7 @@ class StepReward(RewardPart):
 
 
 class WindowReward(TrajectoryRewardPart):
-    """The thesis' reward: a perceptron on the flattened, normalised window.
+    """The thesis' reward: a perceptron on the flattened, normalised window, in absolute coordinates.
 
     Args:
         obs, acts: widths of observation and action.
@@ -79,7 +79,7 @@ class WindowReward(TrajectoryRewardPart):
 
     def on_windows(self, x: torch.Tensor) -> torch.Tensor:
         """Normalised windows ``[n, H, D]`` to ``[n]``: what guides the reverse process."""
-        values: torch.Tensor = self.net(x.flatten(1))
+        values: torch.Tensor = self.net(self.codec.absolute(x).flatten(1))
         return values.squeeze(-1)
 
     def slope(self, x: torch.Tensor) -> torch.Tensor:
@@ -91,14 +91,14 @@ class WindowReward(TrajectoryRewardPart):
         *layers, last = (layer for layer in self.net if isinstance(layer, torch.nn.Linear))
         masks = []
         with torch.no_grad():
-            h = x.flatten(1)
+            h = self.codec.absolute(x).flatten(1)
             for layer in layers:
                 h = layer(h).relu()
                 masks.append(h > 0)
         gradient = last.weight
         for layer, mask in zip(reversed(layers), reversed(masks), strict=True):
             gradient = (gradient * mask) @ layer.weight
-        return gradient.view_as(x)
+        return self.codec.pulled(gradient.view_as(x))
 
     def forward(self, obs: torch.Tensor, acts: torch.Tensor) -> torch.Tensor:
         return self.on_windows(self.codec.encode(obs, acts))

@@ -79,6 +79,22 @@ class Codec(nn.Module):
             obs = torch.cat([obs[:, :1], obs[:, 1:] + obs[:, :1]], 1)
         return obs, raw[..., self.obs :].reshape(len(x), self.length, self.acts)
 
+    def absolute(self, x: Tensor) -> Tensor:
+        """Windows ``[n, H, D]`` with every observation in the first one's units and origin, as rewards see them."""
+        if not self.relative:
+            return x
+        o, mean, std = self.obs, self.mean[:, : self.obs], self.std[:, : self.obs]
+        later = (x[:, 1:, :o] * std[1:] + mean[1:]) / std[0] + x[:, :1, :o]
+        return torch.cat([torch.cat([x[:, :1, :o], later], 1), x[..., o:]], -1)
+
+    def pulled(self, gradient: Tensor) -> Tensor:
+        """The gradient with respect to windows, from that with respect to their :meth:`absolute` form."""
+        if not self.relative:
+            return gradient
+        o, std = self.obs, self.std[:, : self.obs]
+        seen = torch.cat([gradient[..., :o].sum(1, keepdim=True), gradient[:, 1:, :o] * (std[1:] / std[0])], 1)
+        return torch.cat([seen, gradient[..., o:]], -1)
+
     def first(self, obs: Tensor) -> Tensor:
         """Observations ``[n, O]`` in the windows' units."""
         mean, std = (buffer.view(-1, self.features)[0, : self.obs] for buffer in (self.mean, self.std))

@@ -173,11 +173,29 @@ def test_step_reward_names_unknown_inputs() -> None:
         StepReward(obs=2, acts=1, inputs=("position",))
 
 
-def test_guidance_in_closed_form_equals_automatic_differentiation(tiny: Diffuser) -> None:
+def test_windows_are_absolute_to_rewards_whatever_the_codec(tiny: Diffuser) -> None:
+    rng = np.random.default_rng(0)
+    data = Trajectories(rng.normal(2, 3, (5, 13, 2)), rng.normal(size=(5, 12, 1)))
+    obs, acts = torch.tensor(rng.normal(size=(4, 7, 2))), torch.tensor(rng.normal(size=(4, 6, 1)))
+    windows = []
+    for relative in (False, True):
+        codec = Codec(2, 1, tokens=3, skip=2, relative=relative)
+        codec.fit(data)
+        windows.append(codec.absolute(codec.encode(obs, acts)))
+    assert torch.allclose(windows[0][:, :, 2:], windows[1][:, :, 2:], atol=1e-5)
+    assert torch.allclose(windows[0][:, :, :2], windows[1][:, :, :2], atol=0.3)  # means over slightly other steps
+    assert torch.allclose(codec.decode(codec.encode(obs, acts))[0], obs[:, :5:2], atol=1e-5)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_guidance_in_closed_form_equals_automatic_differentiation(tiny: Diffuser, relative: bool) -> None:
     """The slope, and the reward's gradient through the whole chain, taken once for all pushes."""
     torch.manual_seed(1)
     tiny = tiny.double()
-    reward = WindowReward(obs=2, acts=1, tokens=3, skip=2, hidden=[8, 6]).double()
+    reward = WindowReward(obs=2, acts=1, tokens=3, skip=2, hidden=[8, 6], relative=relative).double()
+    if relative:
+        reward.codec.std.uniform_(0.5, 2)
+        reward.codec.mean.normal_()
     x = torch.randn(4, 3, 4, dtype=torch.float64)
     assert torch.allclose(reward.slope(x), ascent(reward.on_windows)(x))
     for through in (tiny.steps, 3):
