@@ -3,6 +3,7 @@
 It may use the task's true reward, as any maker of demonstrations does; no method sees anything of it.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -176,7 +177,9 @@ class Run:
         """Writes the present policy and how it came about: ``<name>.safetensors``, ``<name>.json``."""
         weights = {k: v.numpy() for k, v in self.policy().state_dict().items()}
         weights = {k: v.astype(np.float16) if k.startswith("net.") else v for k, v in weights.items()}
+        content = save_arrays(weights)
         described = {
+            "sha256": hashlib.sha256(content).hexdigest(),
             "algorithm": "soft actor-critic on the true reward; the policy is the actor's mean",
             "seed": self.seed,
             "recipe": asdict(self.recipe),
@@ -184,7 +187,7 @@ class Run:
             "versions": {name: version(name) for name in ("torch", "mujoco", "gymnasium", "numpy")},
             "curve": self.curve,
         }
-        write(self.folder / f"{name}.safetensors", save_arrays(weights))
+        write(self.folder / f"{name}.safetensors", content)
         write(self.folder / f"{name}.json", json.dumps(described).encode())
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from envs.metered import Meter
 
 EVERY = 30.0  # seconds between two writings at least; 0 writes after every count
+AT_MOST = 50.0  # and at most, so that a kill costs less than a minute
 SHORT = 1.0  # seconds; a loop that took less is run again rather than written down
 
 
@@ -177,9 +178,8 @@ class Checkpoint:
             with suppress(OSError):
                 temporary.unlink()
         now = time.monotonic()
-        self._due = (
-            now + max(EVERY, 20 * (now - began)) if EVERY else now
-        )  # writing takes a twentieth of the time at most
+        # writing takes a twentieth of the time, unless it is so slow that a kill would cost too much
+        self._due = now + (min(max(EVERY, 20 * (now - began)), AT_MOST) if EVERY else 0)
 
     def _read(self, path: Path, parts: Mapping[str, Any]) -> int:
         """Puts the parts where they were; returns the counts done, 0 where nothing (readable) stands."""

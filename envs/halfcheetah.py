@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import gymnasium
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from envs.datasets import cached, record
 from envs.physics import BatchEnv, States
@@ -119,11 +120,20 @@ class StoredPolicy(Policy):
     """A trained policy of :data:`POLICIES`: a ReLU perceptron with a tanh at its end, evaluated in NumPy.
 
     Args:
-        path: safetensors with ``mean``, ``std`` and ``net.<i>.weight``, ``net.<i>.bias`` for each layer.
+        path: safetensors with ``mean``, ``std`` and ``net.<i>.weight``, ``net.<i>.bias`` for each layer, beside a JSON
+            file of the same name with their ``sha256``.
+
+    Raises:
+        ValueError: the weights are not those that were written with it.
     """
 
     def __init__(self, path: Path) -> None:
-        stored = {name: array.astype(np.float32) for name, array in load_file(path).items()}
+        content, described = path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
+        if hashlib.sha256(content).hexdigest() != described["sha256"]:
+            raise ValueError(
+                f"{path} was changed after it was written: restore it, or train it by `benchmark data train`"
+            )
+        stored = {name: array.astype(np.float32) for name, array in load(content).items()}
         self._mean, self._std = stored["mean"], stored["std"]
         places = sorted({int(name.split(".")[1]) for name in stored if name.startswith("net.")})
         self._layers = [(stored[f"net.{i}.weight"].T, stored[f"net.{i}.bias"]) for i in places]

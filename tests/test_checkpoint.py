@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,21 @@ def test_state_is_written_now_and_then_and_knows_the_time_spent(
     assert [next(loop) for _ in range(3)] == [0, 1, 2]
     again = Checkpoint(tmp_path)
     assert next(again.loop("loop", 9, curve=[])) >= 1 and again.before[0] >= 40
+
+
+@pytest.mark.parametrize("slow", [0, 1, 3, 10])
+def test_a_kill_costs_less_than_a_minute_however_slow_writing_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: int
+) -> None:
+    """Counts of a second each: no more than sixty lie between two states that are kept."""
+    monkeypatch.setattr("envs.checkpoint.EVERY", 30.0)
+    now, written = {"clock": 0.0, "count": 0}, [0]
+    monkeypatch.setattr("envs.checkpoint.time.monotonic", lambda: now["clock"])
+    monkeypatch.setattr("envs.checkpoint.save_file", lambda *_: now.update(clock=now["clock"] + slow))
+    monkeypatch.setattr("envs.checkpoint.os.replace", lambda *_: written.append(int(now["count"])))
+    for count in Checkpoint(tmp_path).loop("loop", 600, curve=[]):
+        now.update(clock=now["clock"] + 1, count=count + 1)
+    assert len(written) > 10 and max(after - before for before, after in pairwise(written)) <= 60
 
 
 def test_the_count_of_steps_cannot_fall() -> None:

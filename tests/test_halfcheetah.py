@@ -1,5 +1,6 @@
 """HalfCheetah against Gymnasium's own, and the stored policies and recipes."""
 
+import hashlib
 import json
 
 import gymnasium
@@ -98,10 +99,16 @@ def test_stored_policy_is_the_network_it_came_from(tmp_path):
     torch.manual_seed(0)
     net = MLPPolicy(17, [-1] * 6, [1] * 6, (32, 32))
     net.mean.normal_(), net.std.uniform_(1, 2)
-    save_file(net.state_dict(), tmp_path / "p.safetensors")
+    path = tmp_path / "p.safetensors"
+    save_file(net.state_dict(), path)
+    whole = path.read_bytes()
+    path.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(whole).hexdigest()}))
     obs = np.random.default_rng(0).standard_normal((64, 17)).astype(np.float32) * 5
     rng = np.random.default_rng(0)
-    np.testing.assert_allclose(halfcheetah.StoredPolicy(tmp_path / "p.safetensors")(obs, rng), net(obs, rng), atol=1e-5)
+    np.testing.assert_allclose(halfcheetah.StoredPolicy(path)(obs, rng), net(obs, rng), atol=1e-5)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit of one weight
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        halfcheetah.StoredPolicy(path)
 
 
 def test_base_holds_nothing_better_than_medium():

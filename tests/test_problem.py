@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.datasets import cache_dir, cached
+from envs.datasets import cache_dir, cached, truth_dir
 from envs.maze2d import LARGE, UMAZE, UMAZE_TASK, Waypoints, cells, distances, goal_cell, make_env, starts_in
 from envs.metered import BudgetExceeded, Meter, MeteredEnv
 from envs.problem import Dataset, Trajectories
@@ -206,9 +206,15 @@ def test_datasets_are_built_once_and_rebuilt_when_damaged(tmp_path: Path, monkey
     first, second = cached("some-data", build), cached("some-data", build)
     assert len(built) == 1 and first.id == "some-data"
     assert first.trajectories.content_hash() == second.trajectories.content_hash()
-    path = cache_dir() / "some-data.npz"
-    path.write_bytes(path.read_bytes()[:50])
-    assert cached("some-data", build).returns.tolist() == [6.0] * 4 and len(built) == 2
+    for path in (cache_dir() / "some-data.npz", truth_dir() / "some-data.npz"):
+        whole, before = path.read_bytes(), len(built)
+        inside = len(whole) // 2
+        for damaged in (whole[:50], whole[:inside] + bytes([whole[inside] ^ 1]) + whole[inside + 1 :]):  # cut; one bit
+            path.write_bytes(damaged)
+            again = cached("some-data", build)
+            assert again.returns.tolist() == [6.0] * 4
+            assert again.trajectories.content_hash() == first.trajectories.content_hash()
+        assert len(built) == before + 2
 
 
 def test_base_data_and_demonstrations_follow_their_seed() -> None:
