@@ -253,6 +253,8 @@ SEARCH: dict[str, list[Any]] = {
     "memory": [1, 5, 20],
 }
 
+SMOKE = {"envs": 4, "steps": 16, "batch": 32, "epochs": 1, "disc_batch": 32, "disc_updates": 1}
+
 
 def train(
     problem: Problem,

@@ -53,6 +53,8 @@ BY_HAND: dict[str, dict[str, Any]] = {
     },
 }
 
+SMOKE: dict[str, Any] = {"warm_up": 1_000, "batch": 32, "policy_hidden": (32, 32)}
+
 # values that tuning studies try; the number of updates stays, so that trials cost the same
 SEARCH: dict[str, list[Any]] = {
     "lr": [3e-4, 6e-4, 1e-3],

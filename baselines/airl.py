@@ -7,7 +7,7 @@ from imitation.rewards.reward_nets import ForwardWrapper, NormalizedRewardNet
 from imitation.util.networks import RunningNorm
 
 from baselines._adversary import inputs
-from baselines._imitation import SEARCH, AdversarialConfig, StepRewardNet, normalised, train
+from baselines._imitation import SEARCH, SMOKE, AdversarialConfig, StepRewardNet, normalised, train
 from envs.problem import Problem
 from methods.base import Learned, Method
 from methods.rewards import StepReward
@@ -76,5 +76,5 @@ METHOD = Method(
     config=AIRLConfig,
     tuned=tuned("airl", TUNED),
     search=SEARCH,
-    smoke={"envs": 4, "steps": 16, "batch": 32, "epochs": 1, "disc_batch": 32, "disc_updates": 1},
+    smoke=SMOKE,
 )

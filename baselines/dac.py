@@ -12,7 +12,7 @@ from baselines._adversary import (
     discriminator_loss,
     inputs,
 )
-from baselines._online import BY_HAND
+from baselines._online import BY_HAND, SMOKE
 from envs.problem import Problem
 from methods.base import Learned, Method
 from methods.tuned import tuned
@@ -46,5 +46,5 @@ METHOD = Method(
     config=DACConfig,
     tuned=tuned("dac", {task: BY_HAND.get(task, {}) | HYBRID for task in ("maze2d-umaze", *BY_HAND)}),
     search=SEARCH_REWARD,
-    smoke={"warm_up": 1_000, "batch": 32, "reward_batch": 32, "policy_hidden": (32, 32)},
+    smoke=SMOKE | {"reward_batch": 32},
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from baselines._adversary import discriminator_loss
-from baselines._online import BY_HAND, SEARCH, OffPolicyConfig, moments, on_tensors, train, transitions
+from baselines._online import BY_HAND, SEARCH, SMOKE, OffPolicyConfig, moments, on_tensors, train, transitions
 from baselines._sac import SAC, Replay
 from envs.problem import Problem
 from methods.base import Learned, Method, RewardPart
@@ -135,5 +135,5 @@ METHOD = Method(
     config=FIRLConfig,
     tuned=tuned("f-irl", BY_HAND),
     search=SEARCH,
-    smoke={"envs": 4, "warm_up": 1_000, "batch": 32, "policy_hidden": (32, 32), "disc_updates": 2, "reward_updates": 2},
+    smoke=SMOKE | {"envs": 4, "disc_updates": 2, "reward_updates": 2},
 )

@@ -5,7 +5,7 @@ import torch
 from imitation.algorithms.adversarial.gail import GAIL
 
 from baselines._adversary import DiscriminatorReward, inputs
-from baselines._imitation import SEARCH, AdversarialConfig, StepRewardNet, normalised, train
+from baselines._imitation import SEARCH, SMOKE, AdversarialConfig, StepRewardNet, normalised, train
 from envs.problem import Problem
 from methods.base import Learned, Method
 from methods.tuned import tuned
@@ -48,5 +48,5 @@ METHOD = Method(
     config=GAILConfig,
     tuned=tuned("gail", TUNED),
     search=SEARCH,
-    smoke={"envs": 4, "steps": 16, "batch": 32, "epochs": 1, "disc_batch": 32, "disc_updates": 1},
+    smoke=SMOKE,
 )

@@ -7,7 +7,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from baselines._online import BY_HAND, SEARCH, THE_EXTRA, OffPolicyConfig, WithDemonstrations, moments, train
+from baselines._online import BY_HAND, SEARCH, SMOKE, THE_EXTRA, OffPolicyConfig, WithDemonstrations, moments, train
 from baselines._sac import SAC, SACConfig
 from envs.problem import Problem
 from methods.base import Learned, Method, RewardPart
@@ -136,5 +136,5 @@ METHOD = Method(
     config=IQLearnConfig,
     tuned=tuned("iq-learn", BY_HAND),
     search=SEARCH,
-    smoke={"warm_up": 1_000, "batch": 32, "policy_hidden": (32, 32)},
+    smoke=SMOKE,
 )

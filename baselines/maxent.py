@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from baselines._adversary import SEARCH_REWARD, AlternatingConfig, alternate, inputs, steepness
-from baselines._online import BY_HAND
+from baselines._online import BY_HAND, SMOKE
 from envs.problem import Problem
 from methods.base import Learned, Method
 from methods.rewards import StepReward
@@ -70,5 +70,5 @@ METHOD = Method(
     config=MaxEntConfig,
     tuned=tuned("maxent", SETTINGS),
     search=SEARCH_REWARD,
-    smoke={"warm_up": 1_000, "batch": 32, "reward_batch": 32, "policy_hidden": (32, 32)},
+    smoke=SMOKE | {"reward_batch": 32},
 )

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from baselines._online import BY_HAND, SEARCH, OffPolicyConfig, moments, optimise
+from baselines._online import BY_HAND, SEARCH, SMOKE, OffPolicyConfig, moments, optimise
 from envs.problem import Problem
 from methods.base import Learned, Method, RewardPart
 from methods.tuned import tuned
@@ -61,5 +61,5 @@ METHOD = Method(
     config=MinDistanceConfig,
     tuned=tuned("min-distance", BY_HAND),
     search=SEARCH,
-    smoke={"warm_up": 1_000, "batch": 32, "policy_hidden": (32, 32)},
+    smoke=SMOKE,
 )

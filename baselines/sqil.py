@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from baselines._online import BY_HAND, SEARCH, THE_EXTRA, OffPolicyConfig, WithDemonstrations, moments, train
+from baselines._online import BY_HAND, SEARCH, SMOKE, THE_EXTRA, OffPolicyConfig, WithDemonstrations, moments, train
 from baselines._sac import SAC
 from envs.problem import Problem
 from methods.base import Learned, Method
@@ -27,6 +27,6 @@ METHOD = Method(
     config=OffPolicyConfig,
     tuned=tuned("sqil", BY_HAND),
     search=SEARCH,
-    smoke={"warm_up": 1_000, "batch": 32, "policy_hidden": (32, 32)},
+    smoke=SMOKE,
     recovers_reward=False,  # 1 on demonstrations tells nothing of any other step
 )

@@ -16,6 +16,7 @@ from safetensors.numpy import load
 from envs.datasets import cached, record
 from envs.physics import BatchEnv, States
 from envs.problem import Dataset, Dynamics, Floats, Policy, Task
+from envs.rollout import Uniform
 from envs.seeding import seed_of, stream
 
 FRAME_SKIP, HORIZON, CONTROL_COST, RESET_NOISE = 5, 1000, 0.1, 0.1
@@ -173,16 +174,6 @@ def stored(name: str) -> Path:
     return POLICIES / f"halfcheetah-{name}.safetensors"
 
 
-class UniformPolicy(Policy):
-    """Actions uniform in the action space."""
-
-    def begin(self, n: int) -> None:
-        """Nothing is kept between steps."""
-
-    def __call__(self, obs: Floats, rng: np.random.Generator) -> Floats:
-        return rng.uniform(-1, 1, (len(obs), model().nu)).astype(np.float32)
-
-
 class Crowd(Policy):
     """Several policies side by side: each acts for an equal share of the episodes, in order."""
 
@@ -201,7 +192,7 @@ class Crowd(Policy):
 def policy(name: str, noise: float = 0.0) -> Policy:
     """``random``, ``medium-low``, ``medium``, ``medium-expert``, ``near-expert`` or ``expert``, with action noise."""
     if name == "random":
-        return UniformPolicy()
+        return Uniform(make_env(1).action_space)
     share = BLENDS.get(name)
     if share is None:
         return Noisy([(StoredPolicy(stored(name)), 1)], noise)
@@ -231,7 +222,7 @@ def base(seed: int, task: str = "halfcheetah") -> Dataset:
     episodes = each * (randoms + len(members))
 
     def crowd() -> Policy:
-        return Crowd([UniformPolicy()] * randoms + [policy(*member) for member in members])
+        return Crowd([policy("random")] * randoms + [policy(*member) for member in members])
 
     build = partial(record, make_env, crowd, anywhere, reward, episodes, seed_of("base", task, seed))
     return cached(f"halfcheetah-base-{label}-{_fingerprint(*names)}-{episodes}-seed{seed}", build)
