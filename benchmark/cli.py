@@ -231,9 +231,10 @@ def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NA
     from benchmark.conformance import examine
 
     registry = discovered()
-    warn_unavailable(registry)
     found, _ = registry.method(method)
-    results = [(name, r) for name in task or CHECKED for r in examine(found, registry.task(name)[0])]
+    posed = [registry.task(name)[0] for name in task or CHECKED]
+    warn_unavailable(registry)
+    results = [(one.name, result) for one in posed for result in examine(found, one)]
     for name, result in results:
         print(f"{'pass' if result.passed else 'FAIL'}  {name}  {result.name}  {result.message}".rstrip())
         if not result.passed:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from benchmark.cell import Cell
@@ -73,6 +73,9 @@ def warn_corrupt(store: "Store") -> None:
 
 
 def warn_unavailable(registry: "Registry") -> None:
-    """Names the modules that could not be imported."""
+    """Names the modules that could not be imported, and settings tuned for tasks that are not there."""
     for place, error in registry.unavailable.items():
         warn(f"{place} is unavailable: {error}")
+    for method, _ in registry.methods.values():
+        for task in method.tuned.keys() - registry.tasks.keys():
+            warn(f"tuned settings of {method.name}: {unknown('task', task, registry.tasks)}")

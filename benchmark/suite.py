@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from benchmark.cell import Cell
 from benchmark.errors import UserError, unknown
 from benchmark.provenance import HARNESS, code_hash
 from benchmark.registry import Registry
-from envs.own import RecordedTask
+from envs.own import RecordedTask, line_of
 from envs.problem import Task
 from methods.base import Method
 from results.schema import cell_id
@@ -87,6 +87,7 @@ class Suite(BaseModel):
     reoptimise: dict[str, dict[str, Count]] = {}
     sweep: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = {}
     also: list[str] = []
+    _files: dict[Path, str] = PrivateAttr({})  # texts that it was read from, to say where an error stands
 
     def demonstrations(self, task: Task) -> list[int]:
         """The numbers of demonstrations that it runs a task with."""
@@ -99,9 +100,16 @@ def _of(given: Mapping[str, Any], name: str, default: Any) -> Any:
     return given.get(name, given.get(ALL, default))
 
 
-def _explain(error: ValidationError, what: str, model: type[BaseModel]) -> UserError:
+def _explain(
+    error: ValidationError, what: str, model: type[BaseModel], files: Mapping[Path, str], *above: tuple[str, ...]
+) -> UserError:
+    """In words, and with the line of the first of ``files`` in which the key stands, below keys of ``above`` if any."""
     # a misspelt key explains the missing one better than the other way round
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    for (path, text), over in product(files.items(), above or [()]):
+        if line := line_of(text, (*over, *first["loc"]), len(over) + 1):
+            what += f" ({path}, line {line})"
+            break
     place = ".".join(str(part) for part in first["loc"])
     for part in first["loc"][:-1]:
         inner = model.model_fields[str(part)].annotation if part in model.model_fields else None
@@ -124,20 +132,22 @@ def _over(old: Any, new: Any) -> Any:
     return {**old, **{key: _over(old.get(key), value) for key, value in new.items()}}
 
 
-def _read(name: str, beside: Path, including: tuple[Path, ...] = ()) -> tuple[Path, dict[str, Any]]:
+def _read(name: str, beside: Path, files: dict[Path, str]) -> tuple[Path, dict[str, Any]]:
+    """Path and content, what it includes put under it; ``files`` gets the text of each file that was read."""
     path = beside / name if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if path.parent == FOLDER and path.stem not in suite_names():
         raise unknown("suite", name, suite_names())
-    if path.resolve() in including:
+    if (resolved := path.resolve()) in files:
         raise UserError(f"suite {path} includes itself")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        files[resolved] = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(files[resolved])
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"suite {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"suite {path} holds a {type(content).__name__}; keys and values are needed")
     if "include" in content:
-        content = _over(_read(str(content.pop("include")), path.parent, (*including, path.resolve()))[1], content)
+        content = _over(_read(str(content.pop("include")), path.parent, files)[1], content)
     return path, {key: value for key, value in content.items() if value is not None}
 
 
@@ -150,11 +160,14 @@ def load_suite(name: str, beside: Path = Path()) -> tuple[str, Suite]:
     Raises:
         UserError: unknown name, no such file, or content that is no suite.
     """
-    path, content = _read(name, beside)
+    files: dict[Path, str] = {}
+    path, content = _read(name, beside, files)
     try:
-        return path.stem, Suite(**content)
+        suite = Suite(**content)
     except ValidationError as error:
-        raise _explain(error, f"suite {path.name}", Suite) from error
+        raise _explain(error, f"suite {path.name}", Suite, files) from error
+    suite._files = files
+    return path.stem, suite
 
 
 def parse_assignments(given: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -197,7 +210,8 @@ def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str,
     try:
         return method.config(**merged).model_dump(mode="json")
     except ValidationError as error:
-        raise _explain(error, f"settings of {method.name}", method.config) from error
+        places = (("settings", method.name, place) for place in (task.name, ALL))
+        raise _explain(error, f"settings of {method.name}", method.config, suite._files, *places) from error
 
 
 def _variants(

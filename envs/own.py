@@ -1,6 +1,7 @@
 """Tasks of the user's own: a YAML file that names a Gymnasium environment and demonstrations in any format we read."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -208,6 +209,21 @@ def _make(described: Description, horizon: int | None) -> gymnasium.Env[Any, Any
     return env
 
 
+def line_of(text: str, keys: Sequence[Any], needed: int = 1) -> int | None:
+    """The line, from 1, to which nested keys lead in YAML ``text``, one written with dots (``planning.scale``) too.
+
+    The first ``needed`` keys must be there, else None; of the others, as far as they lead: pydantic adds some.
+    """
+    node, line = yaml.compose(text, yaml.SafeLoader), None
+    for k, key in enumerate(keys):
+        inner = node.value if isinstance(node, yaml.MappingNode) else []
+        named = [pair for pair in inner if pair[0].value in (str(key), ".".join(map(str, keys[k:])))]
+        if not named:
+            return line if k >= needed else None
+        line, node = named[-1][0].start_mark.line + 1, named[-1][1]
+    return line
+
+
 def describe(path: Path) -> Description:
     """Reads the file.
 
@@ -219,7 +235,10 @@ def describe(path: Path) -> Description:
     except ValidationError as error:
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         place, keys = ".".join(map(str, first["loc"])), ", ".join(Description.model_fields)
-        raise TaskError(f"task {path}: {place}: {first['msg']}. Keys: {keys}") from error
+        line = line_of(path.read_text(encoding="utf-8"), first["loc"])
+        raise TaskError(
+            f"task {path}{f', line {line}' if line else ''}: {place}: {first['msg']}. Keys: {keys}"
+        ) from error
     except (OSError, ValueError, yaml.YAMLError, TypeError) as error:
         raise TaskError(f"task {path} cannot be read as keys and values: {error}") from error
 

@@ -15,6 +15,7 @@ TASKS = [name for name in ("maze2d-umaze", "halfcheetah") if name in FOUND.tasks
 
 def test_nothing_is_unavailable() -> None:
     assert not FOUND.unavailable
+    assert not {task for method, _ in FOUND.methods.values() for task in method.tuned} - FOUND.tasks.keys()
 
 
 @pytest.mark.parametrize("task", sorted(name for name, (task, _) in FOUND.tasks.items() if task.kin))

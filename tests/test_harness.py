@@ -472,8 +472,33 @@ def test_a_dotted_setting_changes_one_value_inside_another() -> None:
     tuned = found.method("oracle-diffuser")[0].tuned["halfcheetah"]["planning"]
     assert cell.config["planning"]["execute"] == tuned["execute"]
     assert (cell.config["planning"]["scale"], cell.config["planning"]["stop"]) == (3.0, 1)
-    with pytest.raises(UserError, match=r"planning.scal.*Did you mean planning.scale"):
+    with pytest.raises(UserError, match=r"diffuser: unknown key 'planning.scal'. Did you mean planning.scale"):
         cells("any", suite, found, ["oracle-diffuser"], ["halfcheetah"], [], {"oracle-diffuser": {"planning.scal": 1}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("include: base.yaml\nsteps: 5\n", r"mine.yaml, line 2\): unknown key 'steps'"),
+        ("include: base.yaml\ntimeout_s:\n  - 5\n", r"mine.yaml, line 2\): timeout_s = \[5\]"),
+        ("include: base.yaml\ndemos:\n  all: 1\n  maze2d-umaze: many\n", r"mine.yaml, line 4\): demos.maze2d-umaze"),
+        ("include: base.yaml\nsettings:\n  bc:\n    all:\n      update: 5\n", r"mine.yaml, line 5\): .*mean updates"),
+        ("include: base.yaml\nsettings:\n  oracle-diffuser:\n    all: {planning.scal: 5}\n", "mine.yaml, line 4"),
+        ("include: base.yaml\n", r"base.yaml, line 1\): unknown key 'budget'"),
+    ],
+)
+def test_an_error_in_a_suite_names_file_and_line(desk: Desk, text: str, message: str) -> None:
+    wrong = "budget: 1\n" if text == "include: base.yaml\n" else ""
+    desk.suite.with_name("base.yaml").write_text(wrong + SUITE)
+    desk.suite.write_text(text)
+    with pytest.raises(UserError, match=message):
+        cells(*load_suite(str(desk.suite)), registry.discover(), ["bc", "oracle-diffuser"])
+
+
+def test_settings_tuned_for_no_task_are_told_of(desk: Desk) -> None:
+    code, _, errors = desk.do(*desk.arguments("status", "MISSPELT"))
+    assert code == 0
+    assert "tuned settings of toy-misspelt: unknown task 'maze2d-umaz'. Did you mean maze2d-umaze" in errors
 
 
 def test_a_suite_includes_another_and_lays_its_own_over_it(desk: Desk) -> None:

@@ -161,8 +161,8 @@ def test_episodes_that_terminate_are_refused_unless_absorbed(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"name": "My Task"}, "name: .*pattern"),
-        ({"environmnt": "x"}, "environmnt: .*Keys: name, title, environment"),
+        ({"name": "My Task"}, "mine.yaml, line 1: name: .*pattern"),
+        ({"environmnt": "x"}, r"mine.yaml, line \d+: environmnt: .*Keys: name, title, environment"),
         ({"environment": "NoSuch-v0"}, "NoSuch"),
         ({"environment": "CartPole-v1"}, r"action space is Discrete\(2\); needed is a Box"),
         ({"demonstrations": "none.npz"}, "none.npz: no such file"),
