@@ -39,7 +39,9 @@ BASES = {
 def model() -> mujoco.MjModel:
     """Gymnasium's own model file."""
     folder = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
-    return mujoco.MjModel.from_xml_path(str(folder / "half_cheetah.xml"))
+    found = mujoco.MjModel.from_xml_path(str(folder / "half_cheetah.xml"))
+    found.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND  # one body is one island: same bits, 5 % faster
+    return found
 
 
 def observe(states: States) -> NDArray[np.float64]:

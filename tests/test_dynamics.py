@@ -1,10 +1,26 @@
 """What scores need of a task beyond its episodes: states from observations, uniform states, changed dynamics."""
 
+import copy
+
+import mujoco
 import numpy as np
 import pytest
 
 from envs import halfcheetah
-from envs.maze2d import LARGE_TASK, UMAZE_TASK, distances, goal_cell, without_wall
+from envs.maze2d import (
+    LARGE,
+    LARGE_TASK,
+    UMAZE,
+    UMAZE_TASK,
+    anywhere,
+    distances,
+    goal_cell,
+    limit_speed,
+    make_env,
+    model,
+    without_wall,
+)
+from envs.physics import BatchEnv
 from envs.problem import Task
 from envs.rollout import rollout
 
@@ -38,9 +54,48 @@ def test_uniform_states_are_possible_and_cover_more_than_starts(task: Task) -> N
 
 def test_uniform_states_of_a_maze_are_uniform_over_its_free_space() -> None:
     states = UMAZE_TASK.uniform_states(4000, rng())  # type: ignore[misc]
-    inner = [np.all((states[:, :2] > np.array(c) - 0.5) & (states[:, :2] < np.array(c) + 0.1), 1).sum() for c in
+    inner = [np.all((states[:, :2] > np.array(c) - 0.6) & (states[:, :2] < np.array(c) + 0.2), 1).sum() for c in
              ((1, 1), (2, 3), (3, 2))]  # fmt: skip
     assert np.std(inner) < 0.1 * np.mean(inner)
+
+
+@pytest.mark.parametrize("layout", [UMAZE, LARGE], ids=["umaze", "large"])
+def test_uniform_states_of_a_maze_go_up_to_its_walls_and_not_into_them(layout: str) -> None:
+    """By the simulator's own contacts: with the places half a ball off, some lie in a wall and others stay clear."""
+    physics = mujoco.MjData(model(layout))
+
+    def depth(place: np.ndarray) -> float:
+        physics.qpos[:] = place
+        mujoco.mj_fwdPosition(model(layout), physics)
+        hits = [c.dist for c in physics.contact if model(layout).geom_type[c.geom].max() == mujoco.mjtGeom.mjGEOM_BOX]
+        return -min(hits, default=0.0)
+
+    places = anywhere(layout, 20_000, rng())[:, :2]
+    assert max(map(depth, places[:4000])) < 1e-9
+    for axis in (0, 1):
+        for way in (-1, 1):
+            outermost = places[np.argmax(way * places[:, axis])]
+            assert depth(outermost + 0.02 * way * np.eye(2)[axis]) > 0, f"room left beyond {outermost}"
+
+
+@pytest.mark.parametrize("layout", [UMAZE, LARGE], ids=["umaze", "large"])
+def test_what_the_maze_leaves_out_of_contacts_moves_nothing(layout: str) -> None:
+    """Against a copy in which the ball touches the ground, as in D4RL, with MuJoCo's own settings."""
+    like_d4rl = copy.copy(model(layout))
+    like_d4rl.geom_contype[mujoco.mj_name2id(like_d4rl, mujoco.mjtObj.mjOBJ_GEOM, "ground")] = 1
+    like_d4rl.opt.disableflags = 0
+    starts, source = anywhere(layout, 64, rng()), rng()
+    same = BatchEnv(like_d4rl, 64, 400, 1, lambda s: s, lambda n, r: starts, prepare=limit_speed)
+    envs = [make_env(layout, 400, 64), same]
+    for env in envs:
+        env.reset_to(starts)
+    for step in range(400):
+        if step % 40 == 0:  # long pushes end at walls and in corners
+            push = source.uniform(-1, 1, (64, 2))
+        for env in envs:
+            env.step(push)
+    assert envs[0].states == pytest.approx(envs[1].states, abs=1e-10)
+    assert not np.array_equal(envs[0].states, starts)
 
 
 @each
