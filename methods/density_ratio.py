@@ -22,7 +22,7 @@ class RatioReward(RewardPart):
 
     Args:
         obs: width of the observation.
-        hidden: widths of the hidden layers.
+        hidden: widths of the hidden layers; empty for a linear logit.
         columns: the observation columns it reads; None for all.
     """
 
