@@ -78,7 +78,8 @@ class _Running:
     first: tuple[float, float] | None = None  # time and environment steps when it was first heard of
 
     def heard(self, fraction: float, values: dict[str, float]) -> None:
-        self.fraction, self.values = fraction, values
+        score = {"score": self.values["score"]} if "score" in self.values else {}  # stays until there is a newer one
+        self.fraction, self.values = max(self.fraction, fraction), {**score, **values}
         self.first = self.first or (time.monotonic(), values.get("env_steps", 0.0))
 
     @property

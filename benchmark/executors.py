@@ -147,7 +147,7 @@ def _work(cell: Cell, root: Path, provenance: dict[str, Any], pipe: Connection) 
 
     def progress(fraction: float, values: dict[str, float]) -> None:
         nonlocal last
-        if (now := time.monotonic()) - last >= REPORT_EVERY:
+        if (now := time.monotonic()) - last >= REPORT_EVERY or "score" in values:  # it comes seldom
             last = now
             pipe.send((float(fraction), {k: float(v) for k, v in values.items()}))
 

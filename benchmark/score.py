@@ -1,5 +1,6 @@
 """Scores what a method learnt. With the references and the controls' privilege, the only reader of the true reward."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from benchmark.metrics import mmd, normalized, sliced_wasserstein
 from benchmark.pose import Posed
 from benchmark.references import occupancy, references, true_returns
 from benchmark.reward_quality import correlations, distances, pieces
-from envs.problem import Task
+from envs.problem import Policy, Task
 from envs.rollout import Rollout, rollout
 from envs.seeding import seed_of, stream
 from methods.base import Learned
@@ -41,7 +42,15 @@ class Score:
                 self.spread[name] = spread
 
 
-def score(task: Task, learned: Learned, posed: Posed, seed: int, eval_starts: int | None, task_code: str) -> Score:
+def score(
+    task: Task,
+    learned: Learned,
+    posed: Posed,
+    seed: int,
+    eval_starts: int | None,
+    task_code: str,
+    judge: "Judge | None" = None,
+) -> Score:
     """Everything measured about one run.
 
     Args:
@@ -51,6 +60,7 @@ def score(task: Task, learned: Learned, posed: Posed, seed: int, eval_starts: in
         seed: the cell's seed; decides a stochastic policy's draws.
         eval_starts: how many evaluation starts of each kind to use; None for all.
         task_code: hash of the task's sources.
+        judge: has scored policies on the way already; None scores them now.
 
     Raises:
         NotFinite: the learnt reward is not finite somewhere.
@@ -58,7 +68,7 @@ def score(task: Task, learned: Learned, posed: Posed, seed: int, eval_starts: in
     """
     found = Score()
     found.runs = _behaviour(found, task, learned, posed, seed, eval_starts, task_code)
-    _speed(found, task, posed, found.runs, references(task, task_code))
+    _speed(found, task, posed, found.runs, judge or Judge(task, eval_starts, task_code))
     if learned.reward is not None:
         for finding in (*correlations(task, learned, posed, task_code), *distances(task, learned, posed)):
             found.put(*finding)
@@ -94,26 +104,44 @@ def _behaviour(
     return runs
 
 
-def _speed(
-    found: Score, task: Task, posed: Posed, runs: dict[str, Rollout], reference: dict[str, NDArray[Any]]
-) -> None:
-    """The score of policies shown on the way, from :data:`FEW` starts, and CPU seconds to 90 % of the final one."""
-    checkpoint, few = posed.problem.checkpoint, {kind: run.states[:FEW, 0] for kind, run in runs.items()}
-    if not checkpoint.shown:
-        return
+class Judge:
+    """Scores policies on the way from :data:`FEW` starts of each kind, each policy once.
 
-    def score_of(returns: dict[str, NDArray[np.float64]]) -> float:
-        scores = []
-        for kind, values in returns.items():
+    Args:
+        task, eval_starts, task_code: as for :func:`score`.
+    """
+
+    def __init__(self, task: Task, eval_starts: int | None, task_code: str) -> None:
+        self._task, self._code = task, task_code
+        most = FEW if eval_starts is None else min(FEW, eval_starts)
+        self._starts = {"seen": task.seen_starts[:most], "unseen": task.unseen_starts[:most]}
+        self._found: dict[int, tuple[Policy, float]] = {}
+
+    def of(self, returns: Iterable[NDArray[np.float64]]) -> float:
+        """The score of true returns from the first starts of each kind, in the order seen, unseen."""
+        reference, scores = references(self._task, self._code), []
+        for kind, values in zip(self._starts, returns, strict=True):
             random, expert = (reference[f"{who}_{kind}"][: len(values)].mean() for who in ("random", "expert"))
             scores.append(normalized(values.mean(), random, expert) or 0.0)
         return float(np.mean(scores))
 
-    last = score_of({kind: true_returns(task, run)[:FEW] for kind, run in runs.items()})
-    starts, cuts = np.concatenate([*few.values()]), np.cumsum([len(s) for s in few.values()])[:-1]
+    def __call__(self, policy: Policy) -> float:
+        if id(policy) not in self._found:
+            starts = np.concatenate([*self._starts.values()])
+            run = rollout(self._task.make_env(len(starts)), policy, starts, stream("speed", self._task.name))
+            cut = len(self._starts["seen"])
+            self._found[id(policy)] = policy, self.of(np.split(true_returns(self._task, run), [cut]))
+        return self._found[id(policy)][1]
+
+
+def _speed(found: Score, task: Task, posed: Posed, runs: dict[str, Rollout], judge: Judge) -> None:
+    """The score of policies shown on the way, and CPU seconds to 90 % of the final one from the same starts."""
+    checkpoint = posed.problem.checkpoint
+    if not checkpoint.shown:
+        return
+    last = judge.of(true_returns(task, run)[:FEW] for run in runs.values())
     for seconds, steps, policy in checkpoint.shown:
-        run = rollout(task.make_env(len(starts)), policy, starts, stream("speed", task.name))
-        value = score_of(dict(zip(few, np.split(true_returns(task, run), cuts), strict=True)))
+        value = judge(policy)
         found.curve.append({"env_steps": float(steps), "cpu_seconds": seconds, "score": value})
         if last > 0 and value >= 0.9 * last and "seconds_to_90" not in found.metrics:
             found.put("seconds_to_90", seconds)

@@ -27,10 +27,14 @@ class Interrupted(BaseException):
 
 
 class Asked:
-    """Whether the runs of this process are asked to stop where they can go on from."""
+    """What the harness asks of the runs of this process.
+
+    ``to_stop`` where they can go on from; ``look`` is called with each policy shown, at nobody's cost.
+    """
 
     def __init__(self) -> None:
         self.to_stop = False
+        self.look: Callable[[Any], None] | None = None
 
 
 ASKED = Asked()
@@ -118,6 +122,7 @@ class Checkpoint:
         self._due = self._began + EVERY
         self._show_from, self.shown = 0.0, list[tuple[float, int, Any]]()  # CPU seconds, environment steps, policies
         self.before = (0.0, 0.0)  # wall and CPU seconds that the runs before this one had spent on what was loaded
+        self.aside = 0.0  # CPU seconds of looking at policies on the way
 
     def show(self, fraction: float, policy: Callable[[], Any]) -> None:
         """Shows the policy of the moment, to measure how soon it was good; about one in an eighth of the run is kept.
@@ -128,9 +133,14 @@ class Checkpoint:
         """
         if fraction >= self._show_from:
             self._show_from = fraction + 1 / 8
-            seconds = time.process_time() - self._cpu + self.before[1]
+            began = time.process_time()
+            seconds = began - self._cpu + self.before[1]
             with torch.random.fork_rng(devices=[]):  # whether it is shown changes nothing
                 self.shown.append((seconds, self._meter.used if self._meter else 0, copy.deepcopy(policy())))
+                if ASKED.look is not None:
+                    ASKED.look(self.shown[-1][2])
+            spent = time.process_time() - began
+            self.aside, self._cpu = self.aside + spent, self._cpu + spent
 
     def loop(self, name: str, total: int, **parts: Any) -> Iterator[int]:
         """Counts from 0 to ``total - 1``, or from where a killed run left off, the parts then being as they were.

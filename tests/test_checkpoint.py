@@ -1,6 +1,7 @@
 """A run that is killed goes on where it was and ends as if nothing had happened, bit by bit."""
 
 import random
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -113,6 +114,21 @@ def test_a_kill_costs_less_than_a_minute_however_slow_writing_is(
     for count in Checkpoint(tmp_path).loop("loop", 600, curve=[]):
         now.update(clock=now["clock"] + 1, count=count + 1)
     assert len(written) > 10 and max(after - before for before, after in pairwise(written)) <= 60
+
+
+def test_looking_at_policies_on_the_way_costs_the_method_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(policy: float) -> None:
+        torch.rand(3)
+        began = time.process_time()
+        while time.process_time() - began < 0.3:
+            pass
+
+    monkeypatch.setattr(ASKED, "look", look)
+    checkpoint, before = Checkpoint(), torch.get_rng_state()
+    checkpoint.show(0.0, lambda: 1.0)
+    checkpoint.show(1.0, lambda: 2.0)
+    assert [policy for *_, policy in checkpoint.shown] == [1.0, 2.0] and torch.equal(torch.get_rng_state(), before)
+    assert checkpoint.shown[1][0] < 0.2 and 0.6 <= checkpoint.aside < 1.2
 
 
 def test_the_count_of_steps_cannot_fall() -> None:

@@ -578,7 +578,8 @@ def test_tensorboard_gets_events_of_every_cell(desk: Desk, tmp_path: Path) -> No
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     settings = ("--set", "toy-counts.sleep=0.3", "--seeds", "0-1", "--tensorboard", str(tmp_path / "events"))
-    (record, *_) = desk.run("COUNTS", extra=settings).values()
+    records = desk.run("COUNTS", "SHOWS", extra=settings)
+    record = records["toy-counts"]
     folders = sorted((tmp_path / "events" / "mine" / "toy-counts" / "maze2d-umaze").iterdir())
     assert [folder.name.split("-")[0] for folder in folders] == ["seed0", "seed1"]
     found = EventAccumulator(str(next(folder for folder in folders if record.id in folder.name)))
@@ -586,6 +587,12 @@ def test_tensorboard_gets_events_of_every_cell(desk: Desk, tmp_path: Path) -> No
     tags = found.Tags()["scalars"]
     assert "live/sum" in tags and "metrics/normalized_score" in tags
     assert found.Scalars("metrics/normalized_score")[0].value == pytest.approx(record.metrics["normalized_score"], 1e-5)
+    shown = records["toy-shows"]
+    (folder,) = (tmp_path / "events" / "mine" / "toy-shows" / "maze2d-umaze").glob(f"*{shown.id}")
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    live, final = [e.value for e in found.Scalars("live/score")], shown.metrics["normalized_score"]
+    assert live == pytest.approx([*[row["score"] for row in shown.curve], final], 1e-5) and len(live) == 4
 
 
 def test_a_share_of_a_gpu_is_set_aside_by_method(desk: Desk) -> None:
@@ -605,6 +612,7 @@ def test_the_display_shows_counts_progress_and_time_left() -> None:
         with Display(planned, 1, console) as display:
             display.started(first)
             display.progressed(first, 0.25, {"loss": 0.5, "env_steps": 100})
+            display.progressed(first, 0.0, {"score": 12.5, "env_steps": 100})
             console.is_terminal and time.sleep(0.1)
             display.progressed(first, 0.5, {"loss": 0.25, "env_steps": 5100})
             console.is_terminal and time.sleep(0.6)
@@ -615,7 +623,7 @@ def test_the_display_shows_counts_progress_and_time_left() -> None:
         "1 running  1 waiting",
         "about 1:30 left",
         "expert · maze2d-umaze · seed 0",
-        "loss 0.25",
+        "score 12.5  loss 0.25",
         "env steps/s",
         "1:00 left",
     ):

@@ -130,6 +130,14 @@ def counts(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Lea
     return Learned(Constant(problem.action_space.shape[0], float(np.sin(so_far["sum"]))), None, "none")
 
 
+def shows(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    """Shows three policies on its way."""
+    acts = problem.action_space.shape[0]
+    for k in range(3):
+        problem.checkpoint.show(k / 2, lambda value=k / 2: Constant(acts, value))
+    return Learned(Constant(acts), None, "none")
+
+
 def wide_policy(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
     found = learned(problem, config, rng)
     return Learned(Constant(problem.action_space.shape[0] + 1), found.reward, "raw")
@@ -166,6 +174,7 @@ HANGS = _toy("toy-hangs", hangs)
 HANGS_WITH_CHILD = _toy("toy-hangs-with-child", hangs_with_child)
 EATS_MEMORY = _toy("toy-eats-memory", eats_memory)
 COUNTS = _toy("toy-counts", counts, recovers_reward=False)
+SHOWS = _toy("toy-shows", shows, recovers_reward=False)
 WIDE_POLICY = _toy("toy-wide-policy", wide_policy)
 CHATTERS = _toy("toy-chatters", chatters)
 NAN_POLICY = _toy("toy-nan-policy", nan_policy)
