@@ -75,6 +75,7 @@ def test_names_shown_exist(page: Path) -> None:
     shown = set(re.findall(r"`((?:envs|methods|baselines|benchmark|results|reports|docs)/[\w./-]*)`", text))
     written = set(re.findall(r"<!-- file: (\S+) -->", text))
     made = {"reports/out/", "reports/out/index.html", "results/runs/", "results/cache/", "results/verified"}
+    made.add("results/submitted")
     assert {path for path in shown if not (ROOT / path).exists()} - written - made == set()
     links = set(re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", text))
     assert {link for link in links if not (page.parent / link).exists()} == set()
