@@ -1,0 +1,131 @@
+"""The command line: what is there, what is refused, and in which words."""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmark import registry
+from benchmark.errors import UserError
+from tests.desk import ROOT, Desk
+
+BAD = {
+    "suite": (("run", "smokey"), "unknown suite 'smokey'. Did you mean smoke?"),
+    "suite file": (("run", "nowhere/mine.yaml"), "cannot be read"),
+    "method": (("run", "smoke", "--method", "expertt"), "unknown method 'expertt'. Did you mean expert?"),
+    "reference": (("run", "smoke", "--method", "tests.toys:NOPE"), "cannot be imported"),
+    "no method": (("run", "smoke", "--method", "tests.toys:SUITE"), "cannot be imported"),
+    "not a method": (("run", "smoke", "--method", "tests.toys:ToyConfig"), "must be a methods.base.Method"),
+    "task": (("run", "smoke", "--task", "maze2d-umase"), "Did you mean maze2d-umaze"),
+    "seeds": (("run", "smoke", "--seeds", "one"), "numbers are needed, as in 0-4"),
+    "order of seeds": (("run", "smoke", "--seeds", "4-0"), "4 comes after 0"),
+    "form of set": (("run", "smoke", "--set", "epochs=3"), "the form is method.key=value"),
+    "method in set": (("run", "smoke", "--method", "expert", "--set", "bc.epochs=3"), "unknown method in --set 'bc'"),
+    "key in set": (
+        ("run", "smoke", "--method", "tests.toys:GOOD", "--set", "toy-good.step=3"),
+        "unknown key 'step'. Did you mean steps",
+    ),
+    "type in set": (
+        ("run", "smoke", "--method", "tests.toys:GOOD", "--set", "toy-good.steps=many"),
+        "steps = 'many'",
+    ),
+    "metric": (("report", "smoke", "--metric", "erc_pearsn"), "Did you mean erc_pearson"),
+    "retry": (("run", "smoke", "--retry", "all"), "allowed are failed, timeout, skipped"),
+    "policy": (("data", "train", "halfcheetah-exprt"), "Did you mean halfcheetah-expert"),
+}
+
+
+def test_settings_tuned_for_no_task_are_told_of(desk: Desk) -> None:
+    code, _, errors = desk.do(*desk.arguments("status", "MISSPELT"))
+    assert code == 0
+    assert "tuned settings of toy-misspelt: unknown task 'maze2d-umaz'. Did you mean maze2d-umaze" in errors
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_message_and_exit_code_2(desk: Desk, arguments: tuple[str, ...], message: str) -> None:
+    where = () if arguments[0] == "data" else ("--results", str(desk.results))
+    code, out, errors = desk.do(*arguments, *where)
+    assert code == 2 and message in errors and out == ""
+    assert errors.count("\n") == 1 and "Traceback" not in errors
+    assert not desk.results.exists()
+
+
+def test_dry_run_writes_nothing(desk: Desk) -> None:
+    code, out, _ = desk.do(*desk.arguments("run", "GOOD", extra=("--dry-run",)))
+    assert code == 0 and "0 cells done, 1 cells to run" in out and "nothing is known of 1 cells" in out
+    assert not desk.results.exists()
+    code, out, _ = desk.do(*desk.arguments("run", "GOOD", extra=("--dry-run", "--json")))
+    assert json.loads(out)["todo"][0]["method"] == "toy-good"
+    desk.run("GOOD", "RAISES")
+    arguments = desk.arguments("run", "GOOD", "RAISES", extra=("--seeds", "0-2", "--dry-run", "--json"))
+    found = json.loads(desk.do(*arguments)[1])
+    assert len(found["done"]) == 2 and len(found["todo"]) == 4
+    known = [cell["seconds"] for cell in found["todo"]]
+    assert found["cells_without_estimate"] == known.count(None) == 2
+    assert 3600 * found["cpu_hours"] == pytest.approx(2 * max(s for s in known if s))
+
+
+def test_a_run_ends_with_tables_and_figures(desk: Desk, tmp_path: Path) -> None:
+    arguments = desk.arguments("run", "GOOD", extra=("--report", "--out", str(tmp_path / "out")))
+    code, out, _ = desk.do(*arguments)
+    assert code == 0 and "toy-good" in out and str(tmp_path / "out") in out
+    assert "toy-good" in (tmp_path / "out" / "tables" / "main.md").read_text()
+    assert list((tmp_path / "out" / "figures").glob("*.pdf"))
+
+
+def test_report_without_records_says_what_to_run(desk: Desk) -> None:
+    code, _, errors = desk.do("report", "smoke", "--results", str(desk.results))
+    assert code == 2 and "run smoke" in errors
+
+
+def test_help_is_fast_and_loads_no_torch() -> None:
+    code = "import sys; sys.argv = ['irlbench', 'run', '--help']\nfrom benchmark import cli\n"
+    code += "try: cli.main()\nexcept SystemExit: pass\nassert not {'torch', 'mujoco', 'pandas'} & set(sys.modules)"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert "--method" in done.stdout
+    # processor time: other tests may hold the cores
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
+
+
+def test_list_says_what_is_there(desk: Desk) -> None:
+    code, out, _ = desk.do("list", "--json")
+    found = json.loads(out)
+    assert code == 0 and found["methods"].keys() >= {"expert", "random"}
+    assert found["tasks"].keys() >= {"maze2d-umaze", "maze2d-large"}
+    assert found["suites"].keys() >= {"smoke", "quick", "paper", "demos", "guidance"}
+    assert all(method["source"] for method in found["methods"].values())
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that counts as part of baselines/."""
+    import baselines
+
+    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(tmp_path)])
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("baselines.zz")]:
+        del sys.modules[name]
+
+
+def test_a_broken_module_is_unavailable_and_stops_nothing_else(plugins: Path) -> None:
+    (plugins / "zz_broken.py").write_text("import no_such_module")
+    (plugins / "zz_wrong.py").write_text("METHOD = 3")
+    (plugins / "zz_twin.py").write_text("from methods.controls import METHODS")
+    (plugins / "zz_exits.py").write_text("raise SystemExit")
+    (plugins / "_zz_helper.py").write_text("raise RuntimeError('never imported')")
+    (plugins / "zz_fine.py").write_text("from tests.toys import GOOD as METHOD")
+    found = registry.discover()
+    assert "no_such_module" in found.unavailable["baselines.zz_broken"]
+    assert "exports a int" in found.unavailable["baselines.zz_wrong"]
+    assert "taken by" in found.unavailable["baselines.zz_twin"]
+    assert "SystemExit" in found.unavailable["baselines.zz_exits"]
+    assert {"toy-good", "expert"} <= found.methods.keys()
+    with pytest.raises(UserError, match=r"zz-broken.*unavailable.*no_such_module"):
+        found.method("zz-broken")
