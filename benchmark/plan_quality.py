@@ -3,12 +3,26 @@
 The simulator is known here, to tell where planning fails; no method sees any of it.
 """
 
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.problem import Floats, Task
+from benchmark.reward_quality import Finding
+from envs.problem import Floats, Task, Trajectories
+from results.schema import Spread
 
 NEAR = 0.7  # a tile k of a maze spans positions k - 0.7 .. k + 0.3
+PLACE = np.array([1, 1, np.inf, np.inf])  # mazes: an error is one of position, in cells
+
+
+@runtime_checkable
+class Plans(Protocol):
+    """A policy that says what it means to do, as :class:`methods.planner.Planner`."""
+
+    def plan(self, obs: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """One window from each observation ``[n, O]``: observations ``[n, H, O]`` and actions ``[n, H * skip, A]``."""
 
 
 def wall_crossings(walls: NDArray[np.bool_], obs: Floats) -> float:
@@ -53,3 +67,27 @@ def one_step_error(task: Task, obs: Floats, acts: Floats, unit: Floats) -> float
         reached = env.step(steps[:, k])
     apart = (reached - obs[:, 1:].reshape(-1, width)) / unit
     return float(np.linalg.norm(apart, axis=1).mean())
+
+
+def plan_quality(task: Task, planner: Plans, base: Trajectories, n: int, rng: np.random.Generator) -> Iterator[Finding]:
+    """How far plans of a run, or of its base model alone, are what the simulator does.
+
+    Args:
+        task: the task.
+        planner: guided as its policy is.
+        base: held-out base episodes; plans start from states of theirs.
+        n: plans.
+        rng: decides states and the noise of sampling.
+    """
+    obs = base.obs[rng.integers(len(base), size=n), rng.integers(base.obs.shape[1], size=n)]
+    planned, acts = planner.plan(obs, rng)
+    maze, spread = "walls" in task.picture, Spread(n=len(planned))
+    if maze:
+        yield Finding("plan_wall_crossings", wall_crossings(task.picture["walls"], planned), "", spread)
+    name = "plan_one_step_error"
+    try:
+        error = one_step_error(task, planned, acts, PLACE if maze else base.obs.std((0, 1)) + 1e-8)
+    except ValueError as undefined:
+        yield Finding(name, None, str(undefined), None)
+    else:
+        yield Finding(name, error if np.isfinite(error) else None, "the simulator left the finite", spread)

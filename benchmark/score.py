@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.metrics import mmd, normalized, sliced_wasserstein
+from benchmark.plan_quality import Plans, plan_quality
 from benchmark.pose import Posed
 from benchmark.references import occupancy, references, true_returns
 from benchmark.reward_quality import correlations, distances, pieces
@@ -18,6 +19,7 @@ from methods.base import Learned
 from results.schema import Spread
 
 SAMPLE = 2000  # transitions kept for figures
+PLANS = 128  # of a planner, from states of held-out episodes
 FEW = 3  # starts of each kind from which policies on the way are scored
 
 
@@ -69,6 +71,10 @@ def score(
     found = Score()
     found.runs = _behaviour(found, task, learned, posed, seed, eval_starts, task_code)
     _speed(found, task, posed, found.runs, judge or Judge(task, eval_starts, task_code))
+    if isinstance(learned.policy, Plans):
+        draws = stream("plans", task.name, seed)
+        for finding in plan_quality(task, learned.policy, posed.held_out.trajectories, PLANS, draws):
+            found.put(*finding)
     if learned.reward is not None:
         for finding in (*correlations(task, learned, posed, task_code), *distances(task, learned, posed)):
             found.put(*finding)

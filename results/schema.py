@@ -14,7 +14,7 @@ class Metric(BaseModel):
     """How a metric is named and read.
 
     ``better`` is +1 where higher is better, -1 where lower is, 0 where neither; ``group`` names what it speaks of:
-    imitation, correlation, distance, reoptimised or cost.
+    imitation, planning, correlation, distance, reoptimised or cost.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +48,10 @@ _TABLE = """
   occupancy_wasserstein | Sliced Wasserstein to demonstrator | SW | POT: states visited from all evaluation starts
 -1 | 0 1.5 | 2 | kernel distance | imitation
   occupancy_mmd | MMD to demonstrator | MMD | Gretton et al. 2012: the same states, Gaussian kernel of median width
+-1 | 0 1 | 3 | share of plans | planning
+  plan_wall_crossings | Plans through a wall | walls | 128 plans from states of held-out base episodes; centre in a wall
+-1 | 0 inf | 3 | cells of position in mazes, else sd of base states | planning
+  plan_one_step_error | One-step error of plans | error | the same: a token against the simulator from the last one
 +1 | -1 1 | 2 | correlation | correlation
   erc_pearson* | ERC (Pearson) | ERC | learnt against true return of *
   step_pearson* | Per-step correlation | | learnt against true reward of *

@@ -1,5 +1,6 @@
 """Guided planning for many starts at once beside one at a time; base models of mazes: what they cost and how good."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 
 from benchmark.perf import Row
 from benchmark.perf.gradient import ACTS, HIDDEN, OBS, seconds
-from benchmark.plan_quality import one_step_error, wall_crossings
+from benchmark.plan_quality import plan_quality
 from benchmark.pose import Posed, pose
 from envs.maze2d import LARGE_TASK, UMAZE_TASK
 from envs.problem import Task
@@ -24,13 +25,12 @@ WINDOWS, ERROR = 2000, 0.005  # of unguided plans that are judged, and their all
 
 def quality(task: Task, posed: Posed, within: float) -> Iterator[Row]:
     """Unguided plans of the task's base model, from states of held-out episodes."""
-    rng = np.random.default_rng(0)
-    obs = posed.held_out.trajectories.obs
-    drawn = obs[rng.integers(len(obs), size=WINDOWS), rng.integers(obs.shape[1], size=WINDOWS)]
-    planned, acts = Planner.of(Planning(), base_model(posed.problem, BASE_MODELS[task.family])).plan(drawn, rng)
+    planner = Planner.of(Planning(), base_model(posed.problem, BASE_MODELS[task.family]))
+    base, rng = posed.held_out.trajectories, np.random.default_rng(0)
+    found = {f.name: math.inf if f.value is None else f.value for f in plan_quality(task, planner, base, WINDOWS, rng)}
     yield Row(
         name=f"{task.title}: unguided windows within the walls, of {WINDOWS}",
-        ours=100 * (1 - wall_crossings(task.picture["walls"], planned)),
+        ours=100 * (1 - found["plan_wall_crossings"]),
         unit="%",
         reference=within,
         against="asked for",
@@ -38,7 +38,7 @@ def quality(task: Task, posed: Posed, within: float) -> Iterator[Row]:
     )
     yield Row(
         name=f"{task.title}: error of a planned token's position against the simulator",
-        ours=one_step_error(task, planned, acts, np.array([1, 1, np.inf, np.inf])),
+        ours=found["plan_one_step_error"],
         unit="cells",
         reference=ERROR,
         against="allowed",

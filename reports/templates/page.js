@@ -8,7 +8,7 @@
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
     return element;
   };
-  const LABELS = { headline: "Headline", imitation: "Imitation", correlation: "Reward: correlation", distance: "Reward: distance", reoptimised: "Re-optimised", cost: "Cost" };
+  const LABELS = { headline: "Headline", imitation: "Imitation", planning: "Plans", correlation: "Reward: correlation", distance: "Reward: distance", reoptimised: "Re-optimised", cost: "Cost" };
   const T95 = [12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131, 2.12, 2.11, 2.101, 2.093, 2.086];
   const FEWEST = 3;
   const DEFAULTS = { suite: data.suite, task: "", budget: "", group: "headline", seeds: "", find: "", controls: "1", sort: "method:1" };
