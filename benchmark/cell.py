@@ -22,9 +22,10 @@ from benchmark.registry import load_method, load_task, task_code
 from benchmark.score import Judge, score
 from envs.checkpoint import ASKED
 from envs.d4rl_scores import REFERENCES
-from envs.own import RecordedTask
+from envs.own import NO_DEMONSTRATOR, RecordedTask
 from envs.seeding import seed_of, stream
 from methods.base import Learned
+from methods.controls import Withheld
 from methods.tuned import trials
 from results.schema import Record, Status
 from results.store import Store
@@ -135,7 +136,8 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
     """Poses, fits and scores; everything in the record but identity, times and provenance."""
     method, task = load_method(cell.method_module, cell.method), load_task(cell.task_module, cell.task)
     rng = stream("fit", cell.method, cell.task, cell.seed)
-    posed = pose(task, cell.seed, cell.demos, cell.step_budget, cell.base_seed, method.control, progress, state, rng)
+    given = method.control and not isinstance(task, RecordedTask)  # such a task has nothing to hand over
+    posed = pose(task, cell.seed, cell.demos, cell.step_budget, cell.base_seed, given, progress, state, rng)
     if reason := method.unsupported(posed.problem):
         return {"status": "skipped", "reason": reason}
     code = task_code(task, cell.task_module)
@@ -151,6 +153,10 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
     began, ASKED.look = time.process_time(), look
     try:
         learned = method.learn(posed.problem, method.config(**cell.config), rng)
+    except Withheld:
+        if not method.control:
+            raise
+        return {"status": "skipped", "reason": f"it needs the demonstrator or the true reward: {NO_DEMONSTRATOR}"}
     finally:
         ASKED.look = None
     fitted, peak = time.process_time(), _peak_mib()
@@ -160,7 +166,11 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
         progress(1.0, {"score": value, "env_steps": posed.problem.meter.used})
     if cell.task in REFERENCES:  # a unit for comparison with papers; the same return on another scale
         found.put("d4rl_score", REFERENCES[cell.task].score(found.metrics["return_seen"]))
-    if cell.reoptimise:
+    if cell.reoptimise and isinstance(task, RecordedTask):
+        found.notes.append(
+            "re-optimisation: its 100 is an agent on the true reward, which is not known step by step here"
+        )
+    elif cell.reoptimise:
         from benchmark.reoptimise import reoptimised  # costs much, so only where it is asked for
 
         for finding in reoptimised(task, learned, posed, cell.reoptimise, cell.seed, cell.task_module):

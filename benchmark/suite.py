@@ -247,12 +247,11 @@ def identified(
 
     Args:
         method, task: what is run on what.
-        reoptimise: environment steps of fresh agents on the learnt reward; 0 for none, as for a recorded task always.
+        reoptimise: environment steps of fresh agents on the learnt reward; 0 for none.
         decides: what else decides the result, fields of :class:`Cell`.
         rest: its other fields.
     """
     mark = f"-{task[0].fingerprint}" if isinstance(task[0], RecordedTask) else ""
-    reoptimise = 0 if mark else reoptimise
     modules = (method[1], task[1].partition(":")[0], *["benchmark.reoptimise"] * bool(reoptimise), *HARNESS)
     code = code_hash(*modules) + mark
     identity: dict[str, Any] = {"method": method[0].name, "task": task[0].name, "code": code, **decides}

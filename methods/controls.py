@@ -50,14 +50,18 @@ class GivenReward(RewardPart):
         return values
 
 
+class Withheld(ValueError):
+    """A control needs what the harness did not hand over: it has not got it, or the method is no control."""
+
+
 def privileged(problem: Problem) -> Privileged:
     """What the harness hands to controls.
 
     Raises:
-        ValueError: it handed over nothing.
+        Withheld: it handed over nothing.
     """
     if problem.privileged is None:
-        raise ValueError("this control needs problem.privileged, which the harness gives to controls alone")
+        raise Withheld("needs problem.privileged, which the harness gives to controls alone")
     return problem.privileged
 
 
