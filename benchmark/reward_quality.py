@@ -101,11 +101,19 @@ def uniform(task: Task, length: int, task_code: str) -> Dataset | None:
     return cached(f"{task.name}-uniform{UNIFORM}x{length}-{task_code}", build)
 
 
-def replayed(task: Task, held_out: Dataset, length: int, rng: np.random.Generator) -> Dataset:
-    """Windows of held-out base actions from every evaluation start, :data:`PER_START` of each, start by start."""
-    starts = np.concatenate([task.seen_starts, task.unseen_starts]).repeat(PER_START, 0)
-    cut = held_out.trajectories.windows(length, length).acts
-    return Dataset(*from_states(task, starts, cut[rng.integers(len(cut), size=len(starts))]), "replayed")
+def replayed(task: Task, held_out: Dataset, length: int, task_code: str) -> Dataset:
+    """Windows of held-out base actions from every evaluation start, :data:`PER_START` of each, start by start.
+
+    The same for every method with windows of that length.
+    """
+
+    def build() -> tuple[Trajectories, Floats]:
+        starts = np.concatenate([task.seen_starts, task.unseen_starts]).repeat(PER_START, 0)
+        cut = held_out.trajectories.windows(length, length).acts
+        return from_states(task, starts, cut[stream("replayed", task.name).integers(len(cut), size=len(starts))])
+
+    base = held_out.trajectories.content_hash()
+    return cached(f"{task.name}-replayed{PER_START}x{length}-{base}-{task_code}", build)
 
 
 def correlations(task: Task, learned: Learned, posed: Posed, task_code: str) -> Iterator[Finding]:
@@ -142,7 +150,7 @@ def correlations(task: Task, learned: Learned, posed: Posed, task_code: str) -> 
             ours, theirs = (window_sums(x, length).T if stepwise else x for x in (learnt, true))
             yield _finding("window_pearson", correlation(ours, theirs, rng))
     try:
-        learnt, true = pieces(learned, replayed(task, posed.held_out, length, rng), rng)
+        learnt, true = pieces(learned, replayed(task, posed.held_out, length, task_code), rng)
     except NotFinite as error:
         yield from _absent(["window_pearson_within", "window_pearson_overall"], str(error))
     else:

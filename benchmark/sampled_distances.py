@@ -162,14 +162,19 @@ def starc_distance(
     # what the ridge leaves is no signal either
     floors = [max(found[0][1], 1e-7) * np.abs(own[:, k]).max() * np.sqrt(n) for k, found in enumerate(calls)]
 
-    def distance(picked: NDArray[np.int64], groups: Array) -> float:
-        matrix, total = (np.tensordot(groups, parts, 1) for parts in (matrices, sums))
-        canonical = (own - ahead @ np.linalg.solve(matrix + ridge, total)) * np.sqrt(groups.repeat(sizes) * _GROUPS)[
-            :, None
-        ]
-        return half_distance(*(unit(values, floor) for values, floor in zip(canonical.T, floors, strict=True)))
-
-    return _estimate(distance, n, rng, resamples)
+    even = np.full(_GROUPS, 1 / _GROUPS)
+    drawn = np.vstack([even, rng.multinomial(_GROUPS, even, resamples) / _GROUPS])
+    fits = [
+        np.linalg.solve(matrix + ridge, total)
+        for matrix, total in zip(*(np.tensordot(drawn, x, 1) for x in (matrices, sums)), strict=True)
+    ]
+    # one product for all resamples: one by one they cost twice as much
+    levelled = [own[:, [k]] - ahead @ np.stack([fit[:, k] for fit in fits], 1) for k in range(2)]
+    found = [
+        half_distance(*(unit(values[:, r] * weights, floor) for values, floor in zip(levelled, floors, strict=True)))
+        for r, weights in enumerate(np.sqrt(drawn.repeat(sizes, 1) * _GROUPS))
+    ]
+    return Estimate(found[0], float(np.std(found[1:], ddof=1)))
 
 
 def fourier_features(obs: Numbers, rng: np.random.Generator, count: int = 256) -> Features:
