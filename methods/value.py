@@ -1,15 +1,17 @@
-"""The value of a reward, fitted in-sample on base data: what lies beyond a planning window."""
+"""The value of a reward, fitted on base data: what lies beyond a planning window."""
 
 import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from envs.checkpoint import Checkpoint
 from envs.problem import Trajectories
 from methods.base import Config, Part, RewardPart
+from methods.graph_value import graph_values
 from methods.policies import mlp
 from methods.windows import WindowSampler
 
@@ -33,8 +35,12 @@ class Value(Part):
         return values * self.scale
 
 
-class Expectile(Config):
-    """Settings: ``steps`` rewards before the bootstrap, ``expectile`` in (0.5, 1) for the better of what data hold."""
+class Valuing(Config):
+    """Settings: ``steps`` rewards before the bootstrap, ``expectile`` in (0.5, 1) for the better of what data hold.
+
+    With a ``radius``, in standard deviations of each observation, values are those of the graph that joins base states
+    within it (:func:`methods.graph_value.graph_values`), and ``expectile`` and ``target_rate`` are not used.
+    """
 
     hidden: tuple[int, ...] = (128, 128)
     discount: float = 0.99
@@ -44,6 +50,7 @@ class Expectile(Config):
     batch: int = 512
     learning_rate: float = 1e-3
     target_rate: float = 0.02
+    radius: float = Field(0.0, ge=0)
 
 
 def discounted(rewards: Tensor, discount: float) -> Tensor:
@@ -54,11 +61,13 @@ def discounted(rewards: Tensor, discount: float) -> Tensor:
 def fit_value(
     base: Trajectories,
     reward: RewardPart,
-    config: Expectile,
+    config: Valuing,
     rng: np.random.Generator,
     checkpoint: Checkpoint | None = None,
 ) -> Value:
-    """n-step expectile regression on base data relabelled with the reward (Kostrikov et al. 2022, eq. 5, for V alone).
+    """Regression on base data relabelled with the reward: on values of a graph if a radius is set, else on expectiles.
+
+    The latter of n-step returns (Kostrikov et al. 2022, eq. 5, for V alone).
 
     Args:
         base: arbitrary trajectories.
@@ -76,19 +85,26 @@ def fit_value(
         )
     value.mean[:], value.std[:] = obs.mean(0), obs.std(0).clamp(min=1e-3)
     value.scale.fill_(rewards.square().mean().sqrt().clamp(min=1e-6) / (1 - config.discount))
+    relabelled = rewards.reshape(len(base), -1).numpy()
+    if config.radius:
+        nodes, known = graph_values(base, relabelled, config.discount, config.steps, config.radius)
+        places, worths = torch.tensor(nodes), torch.tensor(known, dtype=torch.float32)
     # rewards travel with the observations as an action column, so that one sampler draws both
-    relabelled = Trajectories(base.obs, rewards.reshape(len(base), -1, 1).numpy())
-    sampler = WindowSampler(relabelled, config.steps, rng)
+    sampler = WindowSampler(Trajectories(base.obs, relabelled[..., None]), config.steps, rng)
     target = copy.deepcopy(value)
     optimiser = torch.optim.Adam(value.net.parameters(), config.learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, config.updates)
     kept = {"net": value, "target": target, "optimiser": optimiser, "schedule": schedule}
     for _ in (checkpoint or Checkpoint()).loop("value", config.updates, **kept):
-        seen, gained = sampler.draw(config.batch)
-        with torch.no_grad():
-            ahead = discounted(gained[..., 0], config.discount) + config.discount**config.steps * target(seen[:, -1])
-        error = (ahead - value(seen[:, 0])) / value.scale
-        weight = torch.where(error > 0, config.expectile, 1 - config.expectile)
+        if config.radius:
+            drawn = torch.as_tensor(rng.integers(len(places), size=config.batch))
+            error, weight = (worths[drawn] - value(places[drawn])) / value.scale, torch.tensor(0.5)
+        else:
+            seen, gained = sampler.draw(config.batch)
+            with torch.no_grad():
+                rest = config.discount**config.steps * target(seen[:, -1])
+            error = (discounted(gained[..., 0], config.discount) + rest - value(seen[:, 0])) / value.scale
+            weight = torch.where(error > 0, config.expectile, 1 - config.expectile)
         optimiser.zero_grad(set_to_none=True)
         (weight * error.square()).mean().backward()
         optimiser.step()

@@ -17,11 +17,12 @@ from methods.density_ratio import Ratio, fit_ratio
 from methods.diffuser import Diffuser
 from methods.diffusion_irl import DiffusionIRL, Diverged
 from methods.diffusion_irl import fit as fit_thesis
+from methods.graph_value import graph_values
 from methods.planner import Planner, Planning, window_reward
 from methods.pretraining import TOY, base_model, key, ship
 from methods.rewards import StepReward
 from methods.similarity import SIMILARITIES, mse
-from methods.value import Expectile, fit_value
+from methods.value import Valuing, fit_value
 from methods.value_irl import HEAVIEST, weights
 
 
@@ -75,8 +76,25 @@ def test_gradient_penalty_flattens_the_reward(made_up: Problem) -> None:
 
 def test_value_of_a_constant_reward_is_the_geometric_series() -> None:
     one = GivenReward(lambda obs, acts, next_obs: torch.ones(obs.shape[:-1]))
-    value = fit_value(noise(0.0), one, Expectile(discount=0.9, updates=600), np.random.default_rng(0))
+    value = fit_value(noise(0.0), one, Valuing(discount=0.9, updates=600), np.random.default_rng(0))
     assert value(torch.zeros(5, 1)).mean().item() == pytest.approx(10.0, rel=0.1)
+
+
+def test_graph_joins_episodes_and_stays_where_it_pays() -> None:
+    """One episode leads from 0 to 2, another from 2 by 3, where it rests shortly and is paid, on to 5."""
+    ways = [[0, 1, 2, 1.5, 1, 0.5, 0, 0, 0], [2, 3, 3, 4, 5, 5, 5, 5, 5]]
+    data = Trajectories(np.array(ways, np.float32)[..., None], np.zeros((2, 8, 1), np.float32))
+    rewards = (data.obs[:, 1:, 0] == 3).astype(np.float32)
+    nodes, values = graph_values(data, rewards, discount=0.5, stride=1, radius=0.01)
+    found = dict(zip(nodes[:, 0].tolist(), values.tolist(), strict=True))
+    assert found[3] == pytest.approx(2.0, rel=1e-3)  # 1 + 1/2 + 1/4 ..: the data stay for one step only
+    assert found[2] == pytest.approx(2.0, rel=1e-3)  # the next state is paid
+    assert found[0] == pytest.approx(0.5, rel=1e-3)  # by way of the other episode
+    assert found[5] == 0.0
+    at_three = GivenReward(lambda obs, acts, next_obs: (next_obs[..., 0] == 3).float())
+    config = Valuing(discount=0.5, steps=1, radius=0.01, updates=600, batch=64)
+    value = fit_value(data, at_three, config, np.random.default_rng(0))
+    assert value(torch.tensor([[3.0], [5.0]])).tolist() == pytest.approx([2.0, 0.0], abs=0.1)
 
 
 def test_value_takes_the_better_of_two_ways() -> None:
@@ -86,7 +104,7 @@ def test_value_takes_the_better_of_two_ways() -> None:
     data = Trajectories(obs, np.zeros((60, 40, 1)))
     at_plus = GivenReward(lambda obs, acts, next_obs: (next_obs[..., 0] > 0.5).float())
     values = [
-        fit_value(data, at_plus, Expectile(discount=0.9, expectile=e, steps=5, updates=600), np.random.default_rng(0))
+        fit_value(data, at_plus, Valuing(discount=0.9, expectile=e, steps=5, updates=600), np.random.default_rng(0))
         for e in (0.5, 0.95)
     ]
     middle, better = (v(torch.zeros(1, 1)).item() for v in values)
