@@ -5,10 +5,11 @@ It may use the task's true reward, as any maker of demonstrations does; no metho
 
 import hashlib
 import json
+import math
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,22 +17,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.numpy import save as save_arrays
-from safetensors.torch import load_file
-from safetensors.torch import save as save_tensors
+from safetensors.numpy import save
 
+from baselines._online import THE_EXTRA
 from baselines._sac import SAC, Replay, SACConfig
+from benchmark.references import true_returns
 from envs import halfcheetah
+from envs.checkpoint import Checkpoint
 from envs.datasets import truth_dir
 from envs.problem import Policy
 from envs.rollout import rollout
 from envs.seeding import seed_of, stream
-from methods.policies import MLPPolicy
 
 LEVELS: Mapping[str, float] = {"medium-low": 3_000, "medium": 4_500}  # mean return to reach
 EPISODES = 20  # per measurement
-CHECKPOINT_SECONDS = 40
 Progress = Callable[[float, dict[str, float]], None]
 
 
@@ -68,127 +67,65 @@ def write(path: Path, content: bytes) -> None:
 def returns(policy: Policy, starts: NDArray[np.float64]) -> NDArray[np.float64]:
     """True undiscounted returns of one episode from each start, float64 ``[n]``."""
     run = rollout(halfcheetah.make_env(len(starts)), policy, starts, np.random.default_rng(0))
-    found: NDArray[np.float64] = halfcheetah.reward(run.states[:, :-1], run.trajectories.acts, run.states[:, 1:]).sum(1)
-    return found
+    return true_returns(halfcheetah.TASK, run)
 
 
-class Run:
-    """A training run that goes on where its last checkpoint stood.
+def keep(path: Path, sac: SAC, seed: int, recipe: Recipe, curve: list[dict[str, float]]) -> None:
+    """Writes the present policy and how it came about: ``path`` and the JSON beside it."""
+    weights = {k: v.numpy() for k, v in sac.policy().state_dict().items()}
+    content = save({k: v.astype(np.float16) if k.startswith("net.") else v for k, v in weights.items()})
+    described = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "algorithm": "soft actor-critic on the true reward; the policy is the actor's mean",
+        "seed": seed,
+        "recipe": asdict(recipe),
+        "config": sac.config.model_dump(),
+        "versions": {name: version(name) for name in ("torch", "mujoco", "gymnasium", "numpy")},
+        "curve": curve,
+    }
+    write(path.with_suffix(".json"), json.dumps(described).encode())
+    write(path, content)
 
-    Args:
-        seed: decides everything but speed.
-        config, recipe: settings.
-        folder: of checkpoint and snapshots.
+
+def run(seed: int, config: SACConfig, recipe: Recipe, folder: Path, progress: Progress) -> Iterator[None]:
+    """The training run, an episode of every environment at a time; it goes on where its last checkpoint stood.
+
+    Keeps in ``folder`` the first policy at each level and, as ``best``, the best of all.
     """
-
-    def __init__(self, seed: int, config: SACConfig, recipe: Recipe, folder: Path) -> None:
-        self.seed, self.config, self.recipe, self.folder = seed, config, recipe, folder
-        self._rng = stream("experts", seed)
-        self._env = halfcheetah.make_env(recipe.envs)
-        scale = recipe.obs_scale
-        self._sac = SAC(self._env.action_space, [0.0] * len(scale), scale, config, self._rng)
-        if recipe.compiled:
-            self._sac.compile()
-        self._replay = Replay(recipe.replay, len(scale), 6)
-        self.env_steps, self.episodes, self.cpu_seconds = 0, 0, 0.0
-        self.curve: list[dict[str, float]] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        self._load()
-
-    @property
-    def done(self) -> bool:
-        """Whether all updates are made."""
-        return self._sac.updates >= self.recipe.updates
-
-    def episode(self) -> None:
-        """One episode in every environment, with its updates."""
-        began = time.process_time()
-        r = self.recipe
-        obs = self._env.reset(self._rng)
-        for _ in range(halfcheetah.HORIZON):
-            states = self._env.states
-            if self.env_steps < r.warm_up:
-                acts = self._rng.uniform(-1, 1, (r.envs, 6)).astype(np.float32)
-            else:
-                acts = self._sac.act(obs)
-            next_obs = self._env.step(acts)
-            rewards = halfcheetah.reward(states, acts, self._env.states).astype(np.float32)
-            self._replay.add(obs, acts, next_obs, rewards)
+    began, rng, env = time.process_time(), stream("experts", seed), halfcheetah.make_env(recipe.envs)
+    sac = SAC(env.action_space, [0.0] * len(recipe.obs_scale), recipe.obs_scale, config, rng)
+    if recipe.compiled:
+        sac.compile()
+    replay, curve = Replay(recipe.replay, len(recipe.obs_scale), 6), list[dict[str, float]]()
+    steps = math.ceil(recipe.warm_up / recipe.envs) - 1 + math.ceil(recipe.updates / recipe.updates_per_step)
+    episodes, checkpoint = math.ceil(steps / env.horizon), Checkpoint(folder, rng)
+    for episode in checkpoint.loop("run", episodes, sac=sac, replay=replay, curve=curve):
+        obs = env.reset(rng)
+        for step in range(episode * env.horizon + 1, (episode + 1) * env.horizon + 1):
+            states, warm = env.states, (step - 1) * recipe.envs >= recipe.warm_up
+            acts = sac.act(obs) if warm else rng.uniform(-1, 1, (recipe.envs, 6)).astype(np.float32)
+            next_obs = env.step(acts)
+            replay.add(obs, acts, next_obs, halfcheetah.reward(states, acts, env.states).astype(np.float32))
             obs = next_obs
-            self.env_steps += r.envs
-            if self.env_steps >= r.warm_up:
-                done = self._sac.updates / r.updates
-                fall = max(0.0, min(1.0, (done - r.decay_from) / (1 - r.decay_from)))
-                self._sac.learning_rate(self.config.lr * (1 - fall * (1 - r.decay_to)))
-                for _ in range(r.updates_per_step):
-                    self._sac.update(self._replay, lambda obs, acts, next_obs, true_reward: true_reward)
-        self.episodes += 1
-        self.cpu_seconds += time.process_time() - began
-
-    def measure(self) -> dict[str, float]:
-        """Adds a row to the curve: mean returns of the actor's mean from upright and from thrown starts."""
-        row = {
-            "env_steps": self.env_steps,
-            "updates": self._sac.updates,
-            "cpu_seconds": round(self.cpu_seconds, 1),
-            "alpha": self._sac.alpha,
-        }
-        for kind in (halfcheetah.upright, halfcheetah.thrown):
-            found = returns(self.policy(), kind(EPISODES, stream("experts", "curve", kind.__name__)))
-            row[f"return_{kind.__name__}"] = round(float(found.mean()), 1)
-        self.curve.append(row)
-        return row
-
-    def policy(self) -> MLPPolicy:
-        """The present actor's mean."""
-        return self._sac.policy()
-
-    def save(self) -> None:
-        """Checkpoint: everything needed to go on bit by bit, in one file."""
-        tensors = {f"sac.{k}": v for k, v in self._sac.state().items()}
-        tensors |= {f"replay.{k}": v for k, v in self._replay.state().items()}
-        rest = {
-            "rng": self._rng.bit_generator.state,
-            "env_steps": self.env_steps,
-            "episodes": self.episodes,
-            "cpu_seconds": self.cpu_seconds,
-            "curve": self.curve,
-        }
-        write(self.folder / "checkpoint.safetensors", save_tensors(tensors, {"rest": json.dumps(rest)}))
-
-    def _load(self) -> None:
-        path = self.folder / "checkpoint.safetensors"
-        if not path.exists():
-            return
-        tensors = load_file(path)
-
-        def part(prefix: str) -> dict[str, Any]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        self._sac.load(part("sac."))
-        self._replay.load(part("replay."))
-        with safe_open(path, "pt") as file:
-            rest = json.loads(file.metadata()["rest"])
-        self._rng.bit_generator.state = rest["rng"]
-        self.env_steps, self.episodes = rest["env_steps"], rest["episodes"]
-        self.cpu_seconds, self.curve = rest["cpu_seconds"], rest["curve"]
-
-    def keep(self, name: str) -> None:
-        """Writes the present policy and how it came about: ``<name>.safetensors``, ``<name>.json``."""
-        weights = {k: v.numpy() for k, v in self.policy().state_dict().items()}
-        weights = {k: v.astype(np.float16) if k.startswith("net.") else v for k, v in weights.items()}
-        content = save_arrays(weights)
-        described = {
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "algorithm": "soft actor-critic on the true reward; the policy is the actor's mean",
-            "seed": self.seed,
-            "recipe": asdict(self.recipe),
-            "config": self.config.model_dump(),
-            "versions": {name: version(name) for name in ("torch", "mujoco", "gymnasium", "numpy")},
-            "curve": self.curve,
-        }
-        write(self.folder / f"{name}.safetensors", content)
-        write(self.folder / f"{name}.json", json.dumps(described).encode())
+            if step * recipe.envs >= recipe.warm_up:
+                done = sac.updates / recipe.updates
+                fall = max(0.0, min(1.0, (done - recipe.decay_from) / (1 - recipe.decay_from)))
+                sac.learning_rate(config.lr * (1 - fall * (1 - recipe.decay_to)))
+                for _ in range(recipe.updates_per_step):
+                    sac.update(replay, THE_EXTRA)
+        if (episode + 1) % recipe.measure_every == 0 or episode + 1 == episodes:
+            spent = round(time.process_time() - began + checkpoint.before[1], 1)
+            row = {"env_steps": step * recipe.envs, "updates": sac.updates, "cpu_seconds": spent, "alpha": sac.alpha}
+            for kind in (halfcheetah.upright, halfcheetah.thrown):
+                found = returns(sac.policy(), kind(EPISODES, stream("experts", "curve", kind.__name__)))
+                row[f"return_{kind.__name__}"] = round(float(found.mean()), 1)
+            best, now = max((old["return_upright"] for old in curve), default=-np.inf), row["return_upright"]
+            curve.append(row)
+            reached = [level for level, target in LEVELS.items() if best < target <= now]
+            for name in [*reached, *["best"] * (now > best)]:
+                keep(folder / f"{name}.safetensors", sac, seed, recipe, curve)
+            progress(sac.updates / recipe.updates, row)
+        yield
 
 
 def publish(name: str, snapshot: Path, out: Path) -> dict[str, Any]:
@@ -251,23 +188,13 @@ def train_policy(
     if name not in (*LEVELS, "expert"):
         raise ValueError(f"policy {name!r} is unknown: choose from {', '.join((*LEVELS, 'expert'))}")
     settings = json.dumps([config.model_dump(), asdict(recipe)])
-    run = Run(seed, config, recipe, truth_dir() / f"experts-{seed_of(settings):016x}-seed{seed}")
-    wanted = run.folder / f"{'best' if name == 'expert' else name}.safetensors"
-    saved = time.monotonic()
-    while not run.done and (name == "expert" or not wanted.exists()):
-        run.episode()
-        if run.episodes % recipe.measure_every == 0 or run.done:
-            best = max((row["return_upright"] for row in run.curve), default=-np.inf)
-            row = run.measure()
-            for level, target in LEVELS.items():
-                if best < target <= row["return_upright"]:
-                    run.keep(level)
-            if row["return_upright"] > best:
-                run.keep("best")
-            progress(row["updates"] / recipe.updates, row)
-        if time.monotonic() - saved > CHECKPOINT_SECONDS or run.done:
-            run.save()
-            saved = time.monotonic()
+    folder = truth_dir() / f"experts-{seed_of(settings):016x}-seed{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = folder / f"{'best' if name == 'expert' else name}.safetensors"
+    if name == "expert" or not wanted.exists():
+        for _ in run(seed, config, recipe, folder, progress):
+            if name != "expert" and wanted.exists():
+                break
     if not wanted.exists():
         raise RuntimeError(f"the run ended below {LEVELS[name]:.0f}, the level of {name!r}: raise the recipe's updates")
     return publish(name, wanted, out)

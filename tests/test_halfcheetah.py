@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmark.experts import returns
+from baselines._sac import SACConfig
+from benchmark.experts import Recipe, returns, train_policy
 from envs import halfcheetah
 from envs.rollout import rollout
 from methods.policies import MLPPolicy
@@ -126,3 +129,31 @@ def test_full_replay_holds_every_level_up_to_near_the_expert():
     assert clean == sorted(clean) and 0.8 * demos.returns.min() < clean[-1] < demos.returns.min()
     assert base.returns.max() < demos.returns.min()
     assert [share.mean() for share in shares[16:]] == sorted((share.mean() for share in shares[16:]), reverse=True)
+
+
+def test_a_policy_is_trained_to_the_same_bits_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(
+        envs=2, updates_per_step=1, warm_up=3_800, replay=4_000, updates=100, measure_every=1, compiled=False
+    )
+    config = SACConfig(hidden=(16, 16), batch=16)
+    monkeypatch.setattr("benchmark.experts.EPISODES", 2)
+    monkeypatch.setattr("envs.checkpoint.EVERY", 0)
+
+    def trained(cache: str, progress: Callable[[float, dict[str, float]], None]) -> bytes:
+        monkeypatch.setenv("IRLBENCH_CACHE", str(tmp_path / cache))
+        described = train_policy("expert", 3, tmp_path / cache / "out", progress, config, recipe)
+        assert [row["updates"] for row in described["curve"]] == [0, 101]
+        path = tmp_path / cache / "out" / "halfcheetah-expert.safetensors"
+        halfcheetah.StoredPolicy(path)  # which checks its digest
+        return path.read_bytes()
+
+    def killed(fraction: float, row: dict[str, float]) -> None:
+        if row["updates"]:
+            raise KeyboardInterrupt
+
+    undisturbed = trained("a", lambda fraction, row: None)
+    with pytest.raises(KeyboardInterrupt):
+        trained("b", killed)
+    fractions: list[float] = []
+    assert trained("b", lambda fraction, row: fractions.append(fraction)) == undisturbed
+    assert len(fractions) == 1  # the first episode is not run again
