@@ -99,7 +99,7 @@ def keep(
     results: Results = RESULTS,
     into: Annotated[Path, typer.Option(help="Folder that gets them.")] = REFERENCE,
 ) -> None:
-    """Copy a suite's records, and of one seed per method and task what figures show, in the place of its older ones."""
+    """Copy a suite's records, and what figures show of the first and worst run of each cell, over its older ones."""
     import shutil
 
     from reports import artefacts
@@ -113,15 +113,15 @@ def keep(
         if old.id not in ids and (old.suite == name or _place(old) in places):
             Store(into).path(old.id).unlink()
             shutil.rmtree(Store(into).folder(old.id), ignore_errors=True)
-    drawn, size = set(), 0
-    for record in sorted(records, key=lambda r: r.seed):
-        shutil.copy2(store.path(record.id), into)
-        place = record.method, record.task, record.variant
-        if record.status == "ok" and place not in drawn:
-            written = artefacts.thin(store.folder(record.id), into / record.id)
-            drawn |= {place} if written else set()
-            size += written
-    print(f"{len(records)} records and {size / 1e6:.1f} MB of artefacts of {len(drawn)} runs in {into}")
+    sizes: dict[str, int] = {}
+    for key in ("seed", "normalized_score"):
+        drawn: dict[tuple[str, ...], str] = {}
+        for record in sorted(records, key=lambda r: r.metrics.get(key, r.seed)):
+            shutil.copy2(store.path(record.id), into)
+            if record.status == "ok":
+                drawn.setdefault((record.suite, record.method, record.task, record.variant), record.id)
+        sizes |= {id: artefacts.thin(store.folder(id), into / id) for id in drawn.values()}
+    print(f"{len(records)} records and {sum(sizes.values()) / 1e6:.1f} MB of artefacts of {len(sizes)} runs in {into}")
 
 
 @app.command()

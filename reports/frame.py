@@ -76,6 +76,11 @@ class Runs:
         """The rows of each (task, method), by seed."""
         return {(str(t), str(m)): rows for (t, m), rows in self.table.groupby(["task", "method"])}
 
+    @cached_property
+    def known(self) -> dict[tuple[str, str, str], "Estimate"]:
+        """What :func:`estimate` has found so far: every table, figure and the page ask again."""
+        return {}
+
     def of(self, task: str, method: str) -> pd.DataFrame:
         """The rows of one cell, by seed; none where the method has no run on the task."""
         return self.cells.get((task, method), self.table[:0])
@@ -182,12 +187,14 @@ def estimate(runs: Runs, task: str, method: str, metric: str) -> Estimate:
     Args:
         metric: a name of :data:`results.schema.METRICS` or a cost.
     """
+    if (task, method, metric) in runs.known:
+        return runs.known[task, method, metric]
     cell = runs.of(task, method)
     values = cell[metric][(cell.status == "ok") & np.isfinite(cell[metric].astype(float))].to_numpy(float)
     found = mean_interval(values, rng_for(task, method, metric))
     if found and metric in METRICS:
         low, high = METRICS[metric].range
         found = Interval(max(found.low, low), min(found.high, high))
-    return Estimate(
-        float(values.mean()) if len(values) else math.nan, found, len(values), Counter(map(str, cell.status))
-    )
+    mean = float(values.mean()) if len(values) else math.nan
+    made = Estimate(mean, found, len(values), Counter(map(str, cell.status)))
+    return runs.known.setdefault((task, method, metric), made)

@@ -2,22 +2,21 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from reports.artefacts import Array
 from reports.frame import Runs
-from reports.plots import Drawing, name_of
+from reports.plots import Drawing, beside
 from reports.render import clean, slug
-from reports.style import FAINT, INK, SEEN, TEXT, UNSEEN, WALL, short
+from reports.style import COLUMN, FAINT, INK, SEEN, UNSEEN, WALL, short
 from reports.tables import number
-from results.schema import METRICS
 
 Load = Callable[[str], Mapping[str, Array]]
 # positions are those of the ball's joints: a wall cell (i, j) covers [i - 0.7, i + 0.3] x [j - 0.7, j + 0.3] of them,
@@ -25,15 +24,18 @@ Load = Callable[[str], Mapping[str, Array]]
 WALL_OFFSET = -0.7
 SHADES = (-2.0, 4.0)  # standard deviations from the mean over free places
 PATHS_SHOWN = 16
+SMALL: dict[str, Any] = {"fontsize": 5.5, "pad": 1.5, "linespacing": 1.05}  # titles of panels
 
 
 def chosen(
     runs: Runs, load: Load, task: str, keys: tuple[str, ...], worst: bool = False
 ) -> dict[str, tuple[int, Mapping[str, Array]]]:
-    """Per method, the lowest seed whose run left all the arrays, and these; or the seed of the ``worst`` score."""
+    """Per method, the lowest seed whose run left all the arrays, and these; or the ``worst`` run, if it left them."""
     found: dict[str, tuple[int, Mapping[str, Array]]] = {}
     table = runs.table[(runs.table.task == task) & (runs.table.status == "ok")]
-    for row in (table.sort_values("normalized_score", kind="stable") if worst else table).itertuples():
+    if worst:
+        table = table.sort_values("normalized_score", kind="stable").drop_duplicates("method")
+    for row in table.itertuples():
         if row.method not in found:
             arrays = load(str(row.id))
             if all(key in arrays for key in keys):
@@ -41,12 +43,12 @@ def chosen(
     return found
 
 
-def _maze(ax: Axes, walls: Array, goal: Array) -> None:
+def _maze(ax: Axes, walls: Array, goal: Array, star: float = 4.5) -> None:
     """Walls as in the layout's text: rows downward, columns rightward."""
     rows, columns = walls.shape
-    for i, j in np.argwhere(walls > 0):
-        ax.add_patch(Rectangle((j + WALL_OFFSET, i + WALL_OFFSET), 1, 1, color=WALL, lw=0.2, zorder=3))
-    ax.plot(goal[1], goal[0], marker="*", ms=6, mfc="#FFD500", mec=INK, mew=0.4, ls="", zorder=5)
+    blocks = np.argwhere(walls > 0)[:, None, ::-1] + np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) + WALL_OFFSET
+    ax.add_collection(PolyCollection(list(blocks), color=WALL, lw=0.2, zorder=3))
+    ax.plot(goal[1], goal[0], marker="*", ms=star, mfc="#FFD500", mec=INK, mew=0.3, ls="", zorder=5)
     # of the outer walls a rim is enough
     ax.set(xlim=(0, columns - 1.4), ylim=(rows - 1.4, 0), aspect="equal", xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
@@ -59,24 +61,24 @@ def _lines(paths: Array, colour: str, width: float, alpha: float) -> LineCollect
 
 
 def _panels(count: int, shape: tuple[int, ...], title: str, rim: float) -> tuple[Figure, list[Axes]]:
-    """A grid of maze-shaped panels that fills the text's width, the columns by the maze's shape."""
+    """A grid of maze-shaped panels that fills a column's width, as many abreast as their shape allows."""
     rows, columns = shape[0] - 1.4, shape[1] - 1.4
     across = min(count, 4 if columns <= 1.2 * rows else 3)
     down = math.ceil(count / across)
-    width = (TEXT - 0.5) / max(across, 3)
-    figure = Figure(figsize=(TEXT, down * (width * rows / columns + 0.34) + rim))
+    width = (COLUMN - 0.1) / max(across, 3)
+    figure = Figure(figsize=(COLUMN, down * (width * rows / columns + 0.31) + rim))
     axes = list(figure.subplots(down, across, squeeze=False).flat)
     for ax in axes[count:]:
         ax.remove()
-    figure.suptitle(title, fontsize=8.5)
+    figure.suptitle(title)
     return figure, axes[:count]
 
 
 def _title(runs: Runs, task: str, method: str, seed: int, metrics: tuple[str, ...]) -> str:
     """Name of the method, and beneath it how well the run shown did."""
     cell = runs.of(task, method).set_index("seed").to_dict("index")[seed]
-    said = [f"{METRICS[m].short} {number(cell[m], m)}" for m in metrics if np.isfinite(cell[m])]
-    return "\n".join([name_of(runs, method), ", ".join([*said, f"seed {seed}"])])
+    said = " / ".join(number(cell[m], m) for m in metrics if np.isfinite(cell[m]))
+    return f"{beside(runs, method)}\n{said}, seed {seed}"
 
 
 def free(walls: Array, grid: Array) -> NDArray[np.bool_]:
@@ -108,7 +110,10 @@ def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
         maps = [("True reward", first["true_map"], first)]
         maps += [(_title(runs, task, m, seed, ("erc_pearson",)), a["reward_map"], a) for m, (seed, a) in found.items()]
         figure, axes = _panels(
-            len(maps), first["walls"].shape, f"{short(clean(title))}: reward of staying at each place", rim=0.7
+            len(maps),
+            first["walls"].shape,
+            f"{short(clean(title))}: reward of staying at each place, ERC of the run",
+            0.55,
         )
         for ax, (name, values, arrays) in zip(axes, maps, strict=True):
             grid = arrays["grid_xy"]
@@ -118,12 +123,12 @@ def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
             )
             _maze(ax, arrays["walls"], arrays["goal"])
             if "demos" in arrays:
-                ax.add_collection(_lines(arrays["demos"], "white", 0.5, 0.8))
-            ax.set_title(name, fontsize=6.5, pad=2)
+                ax.add_collection(_lines(arrays["demos"], "white", 0.35, 0.8))
+            ax.set_title(name, **SMALL)
         bar = figure.colorbar(
-            image, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.03, extend="both", fraction=0.05
+            image, ax=axes, location="bottom", shrink=0.6, aspect=40, pad=0.02, extend="both", fraction=0.05
         )
-        bar.set_label("standard deviations from the mean over free places; white: demonstrations", fontsize=7)
+        bar.set_label("standard deviations from the mean over free places; white: demonstrations", fontsize=6)
         notes = [f"no map of a step reward: {'; '.join(left_out)}"] if left_out else []
         yield Drawing(f"rewards-{slug(task)}", figure, notes)
 
@@ -146,25 +151,30 @@ def _paths(runs: Runs, load: Load, name: str, said: str, poorest: bool = False) 
             continue
         found = {m: found[m] for m in runs.methods if m in found}
         first = next(iter(found.values()))[1]
-        figure, axes = _panels(len(found), first["walls"].shape, f"{short(clean(title))}: {said}", rim=0.55)
+        figure, axes = _panels(
+            len(found),
+            first["walls"].shape,
+            f"{short(clean(title))}: {said}\nnumbers: score from seen / unseen starts",
+            0.5,
+        )
         for ax, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
             _maze(ax, arrays["walls"], arrays["goal"])
             for key, colour in (("paths_unseen", UNSEEN), ("paths_seen", SEEN)):
-                ax.add_collection(_lines(arrays[key], colour, 0.7, 0.7))
+                ax.add_collection(_lines(arrays[key], colour, 0.45, 0.7))
                 starts = arrays[key][:PATHS_SHOWN, 0]
-                ax.plot(starts[:, 1], starts[:, 0], "o", ms=2.4, color=colour, mec="white", mew=0.3, zorder=5)
+                ax.plot(starts[:, 1], starts[:, 0], "o", ms=1.6, color=colour, mec="white", mew=0.2, zorder=5)
             ax.set_facecolor(FAINT)
-            ax.set_title(_title(runs, task, method, seed, ("score_seen", "score_unseen")), fontsize=6.5, pad=2)
+            ax.set_title(_title(runs, task, method, seed, ("score_seen", "score_unseen")), **SMALL)
         figure.legend(handles=[*_starts(), GOAL], loc="outside lower center", ncols=3)
         yield Drawing(f"{name}-{slug(task)}", figure, _left_out(runs, found, "no paths"))
 
 
-GOAL = Line2D([], [], ls="", marker="*", ms=7, mfc="#FFD500", mec=INK, mew=0.4, label="goal")
+GOAL = Line2D([], [], ls="", marker="*", ms=5, mfc="#FFD500", mec=INK, mew=0.3, label="goal")
 
 
 def _starts() -> list[Line2D]:
     return [
-        Line2D([], [], color=colour, marker="o", ms=3, label=f"from {kind} starts")
+        Line2D([], [], color=colour, marker="o", ms=2.5, label=f"from {kind} starts")
         for kind, colour in (("seen", SEEN), ("unseen", UNSEEN))
     ]
 
@@ -182,30 +192,25 @@ def films(runs: Runs, load: Load) -> Iterator[Drawing]:
             continue
         moments = max(len(a["film_left"]) for _, a in found.values())
         rows, columns = next(iter(found.values()))[1]["walls"].shape
-        width = (TEXT - 1.35) / moments
-        figure = Figure(figsize=(TEXT, len(found) * (width * (rows - 1.4) / (columns - 1.4) + 0.08) + 0.8))
+        width = (COLUMN - 0.85) / moments
+        height = max(0.2, width * (rows - 1.4) / (columns - 1.4) + 0.03)  # two lines of the method's name at least
+        figure = Figure(figsize=(COLUMN, len(found) * height + 0.65))
         axes = figure.subplots(len(found), moments, squeeze=False)
         for top, line, (method, (_, arrays)) in zip([True, *[False] * len(found)], axes, found.items(), strict=False):
             for ax, k in zip(line, range(moments), strict=True):
                 if k >= len(arrays["film_left"]):
                     ax.remove()
                     continue
-                _maze(ax, arrays["walls"], arrays["goal"])
+                _maze(ax, arrays["walls"], arrays["goal"], 3)
                 ax.set_facecolor(FAINT)
                 for plans, colour in zip(arrays["film"], (SEEN, UNSEEN), strict=True):
-                    ax.add_collection(_lines(plans[k], colour, 0.5, 0.6))
-                    ax.plot(*plans[k, 0, 0, ::-1], "o", ms=2.4, color=colour, mec="white", mew=0.3, zorder=5)
+                    ax.add_collection(_lines(plans[k], colour, 0.3, 0.6))
+                    ax.plot(*plans[k, 0, 0, ::-1], "o", ms=1.6, color=colour, mec="white", mew=0.2, zorder=5)
                 left = int(arrays["film_left"][k])
                 if top:
-                    ax.set_title(
-                        {0: "plans"}.get(left, f"{left} steps left" if k else f"noise (T = {left})"),
-                        fontsize=6.5,
-                        pad=2,
-                    )
-            line[0].set_ylabel(
-                name_of(runs, method).replace(" (", "\n("), fontsize=6, rotation=0, ha="right", va="center"
-            )
-        figure.suptitle(f"{short(clean(title))}: plans from one start of each kind, step by step", fontsize=8)
+                    ax.set_title({0: "plans"}.get(left, f"{left}" if k else f"noise, {left}"), **SMALL)
+            line[0].set_ylabel(beside(runs, method), fontsize=5.5, rotation=0, ha="right", va="center")
+        figure.suptitle(f"{short(clean(title))}: plans from one start of each kind\nabove: steps of diffusion left")
         figure.legend(handles=[*_starts(), GOAL], loc="outside lower center", ncols=3)
         yield Drawing(f"film-{slug(task)}", figure, _left_out(runs, found, "no diffusion planner, or none kept"))
 

@@ -13,10 +13,11 @@ from matplotlib.ticker import EngFormatter
 from reports.frame import Runs, estimate, rng_for
 from reports.render import DAGGER, clean
 from reports.statistics import performance_profile, probability_of_improvement
-from reports.style import FAINT, INK, TEXT, look, short
+from reports.style import COLUMN, FAINT, INK, look, short, two_lines
 from results.schema import METRICS
 
 CLOCKS = {"env_steps": "environment steps", "cpu_seconds": "CPU seconds"}
+KEY = 0.125  # inches of one line of a legend
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,13 @@ class Drawing:
 
 
 def name_of(runs: Runs, method: str) -> str:
-    """The method's title as printed beside an axis, controls marked."""
+    """The method's title as printed in a legend, controls marked."""
     return short(clean(runs.methods[method])) + DAGGER * (method in runs.controls)
+
+
+def beside(runs: Runs, method: str) -> str:
+    """The same on two lines, for an axis or above a panel."""
+    return two_lines(clean(runs.methods[method])) + DAGGER * (method in runs.controls)
 
 
 def scores(runs: Runs) -> Iterator[Drawing]:
@@ -49,33 +55,35 @@ def scores(runs: Runs) -> Iterator[Drawing]:
         if not shown:
             yield Drawing(file, None, notes)
             continue
-        figure = Figure(figsize=(TEXT, 0.75 + 0.26 * len(shown)))
+        figure = Figure(figsize=(COLUMN, 0.8 + 0.2 * len(shown)))
         axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         for ax, (task, title) in zip(axes, tasks.items(), strict=True):
             for row, method in enumerate(shown):
                 _bar(ax, runs, task, method, pair, row)
-            ax.set_title(short(clean(title)))
+            ax.set_title(two_lines(clean(title)))
             ax.set_ylim(len(shown) - 0.4, -0.6)
             low, high = METRICS[pair[0]].range
             if math.isfinite(low):
-                ax.set(xlim=(low - 0.05, high + 0.05), xticks=np.linspace(low, high, 5))
+                ax.set(xlim=(low - 0.05, high + 0.05), xticks=np.linspace(low, high, 3))
                 ax.xaxis.set_major_formatter("{x:g}")
+            else:
+                ax.locator_params(axis="x", nbins=4)
             for line in {0.0, high if math.isfinite(high) else 100.0}:
-                ax.axvline(line, color=FAINT, lw=0.8, zorder=0)
+                ax.axvline(line, color=FAINT, lw=0.6, zorder=0)
             for row, method in enumerate(shown):
                 _said(ax, runs, task, method, pair[0], row)
             if 0 < (border := sum(m not in runs.controls for m in shown)) < len(shown):
                 ax.axhline(border - 0.5, color=INK, lw=0.4, ls=(0, (4, 3)))
             ax.tick_params(axis="y", length=0)
-        axes[0].set_yticks(range(len(shown)), [name_of(runs, m) for m in shown])
-        figure.supxlabel(axis, fontsize=8)
+        axes[0].set_yticks(range(len(shown)), [beside(runs, m) for m in shown], fontsize=5.5, linespacing=1)
+        figure.supxlabel(axis)
         marks = [
-            Line2D([], [], ls="", marker="o", ms=5, color=INK, label=kind[0]),
-            Line2D([], [], ls="", marker="o", ms=5, mfc="white", mec=INK, label=kind[1]),
-            Line2D([], [], color=INK, lw=1.2, label="95 % interval (none below 3 runs)"),
-            Line2D([], [], ls="", marker="|", ms=5, color=INK, alpha=0.6, label="one run"),
+            Line2D([], [], ls="", marker="o", ms=3.5, color=INK, label=kind[0]),
+            Line2D([], [], ls="", marker="o", ms=3.5, mfc="white", mec=INK, mew=0.8, label=kind[1]),
+            Line2D([], [], color=INK, lw=1, label="95 % interval (none below 3 runs)"),
+            Line2D([], [], ls="", marker="|", ms=4, mew=0.8, color=INK, alpha=0.6, label="one run"),
         ]
-        figure.legend(handles=marks, loc="outside upper center", ncols=4)
+        figure.legend(handles=marks, loc="outside upper center", ncols=2)
         yield Drawing(file, figure, notes)
 
 
@@ -86,10 +94,10 @@ def _bar(ax: Axes, runs: Runs, task: str, method: str, pair: tuple[str, str], ro
         found = estimate(runs, task, method, metric)
         if found.n:
             values = cell[metric][cell.status == "ok"].dropna()
-            ax.plot(values, [row + shift] * len(values), "|", color=colour, ms=4, mew=0.8, alpha=0.6)
+            ax.plot(values, [row + shift] * len(values), "|", color=colour, ms=3, mew=0.6, alpha=0.6)
             if found.interval:
-                ax.plot(found.interval, [row + shift] * 2, color=colour, lw=1.2)
-            ax.plot(found.mean, row + shift, "o", mfc=fill, mec=colour, ms=4.2)
+                ax.plot(found.interval, [row + shift] * 2, color=colour, lw=0.8)
+            ax.plot(found.mean, row + shift, "o", mfc=fill, mec=colour, ms=2.8, mew=0.7)
 
 
 def _said(ax: Axes, runs: Runs, task: str, method: str, metric: str, row: int) -> None:
@@ -102,7 +110,7 @@ def _said(ax: Axes, runs: Runs, task: str, method: str, metric: str, row: int) -
     low, high = ax.get_xlim()
     left = not found.n or found.mean > (low + high) / 2
     x, side = (0.03, "left") if left else (0.98, "right")
-    ax.text(x, row, text, transform=ax.get_yaxis_transform(), va="center", ha=side, fontsize=6.5, style="italic")
+    ax.text(x, row, text, transform=ax.get_yaxis_transform(), va="center", ha=side, fontsize=5, style="italic")
 
 
 def understanding(runs: Runs) -> Iterator[Drawing]:
@@ -115,35 +123,32 @@ def understanding(runs: Runs) -> Iterator[Drawing]:
     if not methods:
         yield Drawing("understanding", None, notes)
         return
-    figure = Figure(figsize=(TEXT, 2.5 + 0.17 * math.ceil(len(methods) / 3)))
+    figure = Figure(figsize=(COLUMN, 1.9 + KEY * math.ceil(len(methods) / 2)))
     axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     low, high = min(0.0, table.normalized_score.min()), max(100.0, table.normalized_score.max())
     margin = 0.08 * (high - low)
     for ax, (task, title) in zip(axes, tasks.items(), strict=True):
-        ax.axhline(100, color=FAINT, lw=0.8, zorder=0)
-        ax.axhline(0, color=FAINT, lw=0.8, zorder=0)
-        ax.axvline(0, color=FAINT, lw=0.8, zorder=0)
+        ax.axhline(100, color=FAINT, lw=0.6, zorder=0)
+        ax.axhline(0, color=FAINT, lw=0.6, zorder=0)
+        ax.axvline(0, color=FAINT, lw=0.6, zorder=0)
         for method in methods:
             rows = table[(table.task == task) & (table.method == method)]
             colour, marker = look(method)
             ax.plot(
-                rows.erc_pearson, rows.normalized_score, ls="", marker=marker, color=colour, ms=5, mec="white", mew=0.4
+                rows.erc_pearson,
+                rows.normalized_score,
+                ls="",
+                marker=marker,
+                color=colour,
+                ms=3.2,
+                mec="white",
+                mew=0.25,
+                zorder=2 if method in runs.controls else 3,
             )
-        ax.set(
-            xlabel=METRICS["erc_pearson"].label,
-            xticks=np.linspace(-1, 1, 5),
-            xlim=(-1.08, 1.08),
-            ylim=(low - margin, high + 2 * margin),
-            title=short(clean(title)),
-        )
-        for x, text, side in (
-            (0.02, "imitates without\nunderstanding", "left"),
-            (0.98, "imitates and\nunderstands", "right"),
-        ):
-            ax.text(
-                x, 0.99, text, transform=ax.transAxes, ha=side, va="top", fontsize=6, color="#6a6a6a", style="italic"
-            )
+        ax.set(xticks=(-1, 0, 1), xlim=(-1.12, 1.12), ylim=(low - margin, high + margin), title=two_lines(clean(title)))
+        ax.set_xlabel(METRICS["erc_pearson"].label)
     axes[0].set_ylabel(f"Score ({METRICS['normalized_score'].unit})")
+    figure.suptitle("upper left: imitates without understanding\nupper right: imitates and understands", fontsize=6)
     legend(figure, runs, methods)
     yield Drawing("understanding", figure, notes)
 
@@ -166,27 +171,26 @@ def curves(runs: Runs) -> Iterator[Drawing]:
         return
     tasks = [t for t in runs.tasks if any(t == task for task, _ in found)]
     methods = [m for m in runs.methods if any(m == method for _, method in found)]
-    figure = Figure(figsize=(TEXT, 3.9 + 0.17 * math.ceil(len(methods) / 3)))
-    axes = figure.subplots(2, len(tasks), sharey=True, squeeze=False)
-    for row, (clock, label) in zip(axes, CLOCKS.items(), strict=True):
-        for ax, task in zip(row, tasks, strict=True):
+    figure = Figure(figsize=(COLUMN, 0.25 + 1.1 * len(tasks) + KEY * math.ceil(len(methods) / 2)))
+    axes = figure.subplots(len(tasks), 2, sharey=True, squeeze=False)
+    for row, task in zip(axes, tasks, strict=True):
+        for ax, clock in zip(row, CLOCKS, strict=True):
             for method in methods:
                 colour, marker = look(method)
                 seeds = [s for s in found.get((task, method), []) if s[clock][-1] > 0]
                 for one in seeds:
-                    ax.plot(one[clock], one["score"], color=colour, lw=0.5, alpha=0.35)
+                    ax.plot(one[clock], one["score"], color=colour, lw=0.4, alpha=0.35)
                 if seeds:
                     points = min(len(one["score"]) for one in seeds)
                     mean = {k: np.mean([one[k][:points] for one in seeds], 0) for k in (clock, "score")}
-                    ax.plot(mean[clock], mean["score"], color=colour, marker=marker, ms=3, lw=1.2, mec="white", mew=0.3)
+                    ax.plot(mean[clock], mean["score"], color=colour, marker=marker, ms=2.5, mec="white", mew=0.2)
             for line in (0, 100):
-                ax.axhline(line, color=FAINT, lw=0.8, zorder=0)
-            ax.set_xlabel(label)
+                ax.axhline(line, color=FAINT, lw=0.6, zorder=0)
             ax.xaxis.set_major_formatter(EngFormatter(sep=""))
             ax.locator_params(axis="x", nbins=4)
-        row[0].set_ylabel("Score (mean of both starts)")
-    for ax, task in zip(axes[0], tasks, strict=True):
-        ax.set_title(short(clean(runs.tasks[task])))
+        row[0].set_ylabel(f"{short(clean(runs.tasks[task]))}\nScore, both starts")
+    for ax, label in zip(axes[-1], CLOCKS.values(), strict=True):
+        ax.set_xlabel(label)
     legend(figure, runs, methods)
     yield Drawing("curves", figure, notes)
 
@@ -203,8 +207,10 @@ def _scored(runs: Runs, task: str, method: str) -> list[dict[str, np.ndarray]]:
 
 def legend(figure: Figure, runs: Runs, methods: Sequence[str]) -> None:
     """One mark per method beneath all panels."""
-    marks = [Line2D([], [], ls="", marker=look(m)[1], color=look(m)[0], ms=5, label=name_of(runs, m)) for m in methods]
-    figure.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.1)
+    marks = [
+        Line2D([], [], ls="", marker=look(m)[1], color=look(m)[0], ms=3.5, label=name_of(runs, m)) for m in methods
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=2, handletextpad=0.1)
 
 
 def profiles(runs: Runs) -> Iterator[Drawing]:
@@ -214,13 +220,13 @@ def profiles(runs: Runs) -> Iterator[Drawing]:
     if not strata:
         yield Drawing("profiles", None, notes)
         return
-    figure = Figure(figsize=(TEXT, 2.9 + 0.17 * math.ceil(len(strata) / 3)))
+    figure = Figure(figsize=(COLUMN, 2.1 + KEY * math.ceil(len(strata) / 2)))
     ax, low = figure.subplots(), min(0.0, *(s.min() for values in strata.values() for s in values))
     taus = np.linspace(low, max(100.0, *(s.max() for values in strata.values() for s in values)), 41)
     for k, (method, values) in enumerate(strata.items()):
         share, ends = performance_profile(values, taus, rng_for("profile", method))
         colour, marker = look(method)
-        ax.plot(taus, share, color=colour, marker=marker, markevery=(k % 6, 6), ms=4, mec="white", mew=0.3)
+        ax.plot(taus, share, color=colour, marker=marker, markevery=(k % 6, 6), ms=2.8, mec="white", mew=0.2)
         low_end, high_end = np.array([[*e] if e else [v, v] for e, v in zip(ends, share, strict=True)]).T
         ax.fill_between(taus, low_end, high_end, color=colour, alpha=0.08, lw=0)
     ax.set(
@@ -240,8 +246,8 @@ def improvement(runs: Runs) -> Iterator[Drawing]:
         yield Drawing("improvement", None, [*notes, "two methods with whole results are needed"])
         return
     methods = sorted(strata, key=lambda m: -np.mean([s.mean() for s in strata[m]]))
-    n, size = len(methods), TEXT * min(1.0, 0.42 + 0.05 * len(methods))
-    figure = Figure(figsize=(size, size - 0.9))
+    n = len(methods)
+    figure = Figure(figsize=(COLUMN, 1.0 + 0.13 * n))
     ax = figure.subplots()
     chance = np.full((n, n), np.nan)
     for i, ours in enumerate(methods):
@@ -250,24 +256,16 @@ def improvement(runs: Runs) -> Iterator[Drawing]:
             chance[i, j], chance[j, i] = won, 1 - won
             told = bool(ends and not ends.low <= 0.5 <= ends.high) or won in (0.0, 1.0)
             for a, b, value in ((i, j, won), (j, i, 1 - won)):
-                ink = "white" if abs(value - 0.5) > 0.3 else INK
-                weight = "bold" if told else "normal"
-                ax.text(
-                    b,
-                    a,
-                    f"{value:.2f}".lstrip("0") if value < 1 else "1",
-                    ha="center",
-                    va="center",
-                    fontsize=6,
-                    color=ink,
-                    weight=weight,
-                )
-    image = ax.imshow(chance, cmap="PuOr", vmin=0, vmax=1)
-    ax.set_xticks(range(n), [name_of(runs, m) for m in methods], rotation=40, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(n), [name_of(runs, m) for m in methods])
+                ink, weight = "white" if abs(value - 0.5) > 0.3 else INK, "bold" if told else "normal"
+                ax.text(b, a, f"{100 * value:.0f}", ha="center", va="center", fontsize=5, color=ink, weight=weight)
+    image = ax.imshow(100 * chance, cmap="PuOr", vmin=0, vmax=100, aspect="auto")
+    ax.xaxis.tick_top()
+    ax.set_xticks(range(n), [str(k + 1) for k in range(n)], fontsize=5.5)
+    ax.set_yticks(range(n), [f"{name_of(runs, m)}  {k + 1}" for k, m in enumerate(methods)], fontsize=5.5)
+    ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=ax, shrink=0.7, aspect=30)
-    bar.set_label("P(row scores higher than column)\nbold: interval without ½, or every pair won", fontsize=7)
+    bar = figure.colorbar(image, ax=ax, location="bottom", shrink=0.8, aspect=40, pad=0.03)
+    bar.set_label("P(row scores higher than column), %\nbold: interval without 50, or every pair won", fontsize=5.5)
     yield Drawing("improvement", figure, notes)
 
 

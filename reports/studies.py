@@ -1,7 +1,7 @@
 """Figures of what a suite runs through, of where the diffusion method loses, and of bodies that move."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,11 +12,11 @@ from matplotlib.ticker import NullLocator
 
 from reports.artefacts import Array
 from reports.frame import Runs, estimate, rng_for
-from reports.mazes import Load, chosen, free
-from reports.plots import Drawing, legend, name_of
+from reports.mazes import SMALL, Load, chosen
+from reports.plots import KEY, Drawing, beside, legend
 from reports.render import clean, slug
 from reports.statistics import Interval, mean_interval
-from reports.style import FAINT, INK, SEEN, TEXT, UNSEEN, look, short
+from reports.style import COLUMN, FAINT, INK, SEEN, UNSEEN, look, short, two_lines
 from results.schema import METRICS, Record
 
 DEMOS, SCALE = "demos=", "planning.scale="
@@ -44,10 +44,10 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
         return
     methods = {r.method: r for r in sorted(own, key=lambda r: (r.control, r.title))}
     metrics = ("normalized_score", "erc_pearson")
-    figure = Figure(figsize=(TEXT, 3.6 + 0.17 * math.ceil(len(methods) / 3)))
-    axes = figure.subplots(2, len(tasks), sharex=True, sharey="row", squeeze=False)
-    for row, metric in zip(axes, metrics, strict=True):
-        for ax, task in zip(row, tasks, strict=True):
+    figure = Figure(figsize=(COLUMN, 0.25 + 1.1 * len(tasks) + KEY * math.ceil(len(methods) / 2)))
+    axes = figure.subplots(len(tasks), 2, sharex=True, sharey="col", squeeze=False)
+    for row, (task, title) in zip(axes, tasks.items(), strict=True):
+        for ax, metric in zip(row, metrics, strict=True):
             for method in methods:
                 values: dict[float | None, list[float]] = {}
                 for r in own:
@@ -61,17 +61,17 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
             ax.xaxis.set_major_formatter("{x:g}")
             ax.xaxis.set_minor_locator(NullLocator())
             for line in (0, 100 if metric == "normalized_score" else 1):
-                ax.axhline(line, color=FAINT, lw=0.8, zorder=0)
-        row[0].set_ylabel(METRICS[metric].short or METRICS[metric].label)
-    for ax, title in zip(axes[0], tasks.values(), strict=True):
-        ax.set_title(short(clean(title)))
-    for ax in axes[1]:
+                ax.axhline(line, color=FAINT, lw=0.6, zorder=0)
+        row[0].set_ylabel(short(clean(title)))
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        ax.set_title(METRICS[metric].short or METRICS[metric].label)
+    for ax in axes[-1]:
         ax.set_xlabel(axis)
     marks = [
-        Line2D([], [], marker=look(m)[1], color=look(m)[0], ms=4, lw=1, label=short(clean(r.title)) + "†" * r.control)
+        Line2D([], [], marker=look(m)[1], color=look(m)[0], ms=3, label=short(clean(r.title)) + "†" * r.control)
         for m, r in methods.items()
     ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1)
+    figure.legend(handles=marks, loc="outside lower center", ncols=2)
     lost = sum(r.status != "ok" for r in own)
     yield Drawing(file, figure, [f"{lost} of {len(own)} runs did not end well and are left out"] if lost else [])
 
@@ -84,62 +84,85 @@ def _but_demonstrations(r: Record) -> tuple[str | int, ...]:
 def _sweep_line(ax: Axes, method: str, values: dict[float | None, list[float]], rng: np.random.Generator) -> None:
     colour, marker = look(method)
     if None in values:
-        ax.axhline(float(np.mean(values.pop(None))), color=colour, lw=1, ls=(0, (4, 2)))
+        ax.axhline(float(np.mean(values.pop(None))), color=colour, ls=(0, (4, 2)))
     at = sorted(x for x in values if x is not None)
-    ax.plot(at, [np.mean(values[x]) for x in at], color=colour, marker=marker, ms=4, mec="white", mew=0.3)
+    ax.plot(at, [np.mean(values[x]) for x in at], color=colour, marker=marker, ms=2.8, mec="white", mew=0.2)
     for x in at:
         found: Interval | None = mean_interval(values[x], rng)
         if found:
-            ax.plot([x, x], found, color=colour, lw=0.9, alpha=0.6)
+            ax.plot([x, x], found, color=colour, lw=0.7, alpha=0.6)
 
 
 def failure_modes(runs: Runs, load: Load) -> Iterator[Drawing]:
     """Where the thesis' method loses, link by link: the planner unguided, guided by the learnt and by the true reward;
-    how the reward ranks windows within a start and over starts; how training went; plans that lead through walls."""
+    how the reward ranks windows within a start and over starts; plans against the physics; how training went."""
     family = [m for m in FAMILY if m in runs.methods]
     if not family:
         yield Drawing("failures", None, ["no run of the thesis' method"])
         return
-    figure = Figure(figsize=(TEXT, 5.2))
-    axes = figure.subplots(3, len(runs.tasks), sharey="row", squeeze=False)
-    steps = [
-        ("unguided-diffuser", "nothing"),
-        ("", "learnt\nreward"),
-        ("oracle-diffuser", "true\nreward"),
-    ]
+    figure = Figure(figsize=(COLUMN, 4.6))
+    ratios = [len(rows) for _, rows in LINKS] + [3.5]
+    axes = figure.subplots(
+        len(ratios), len(runs.tasks), sharex="row", sharey="row", squeeze=False, height_ratios=ratios
+    )
     missing: set[str] = set()
-    for (task, title), above, below, training in zip(runs.tasks.items(), *axes, strict=True):
-        crossing = []
-        for k, method in enumerate(family):
-            at = [estimate(runs, task, name or method, "normalized_score").mean for name, _ in steps]
-            colour, marker = look(method)
-            above.plot(np.arange(3) + 0.08 * (k - 1), at, color=colour, marker=marker, ms=4, lw=1, mec="white", mew=0.3)
-            for j, metric in enumerate(("window_pearson_within", "window_pearson_overall", "erc_pearson")):
-                found = estimate(runs, task, method, metric)
-                if not found.n:
-                    missing.add(METRICS[metric].label)
-                    continue
-                below.plot(j + 0.16 * (k - 1), found.mean, color=colour, marker=marker, ms=4.5, mec="white", mew=0.3)
-                if found.interval:
-                    below.plot([j + 0.16 * (k - 1)] * 2, found.interval, color=colour, lw=1)
-            _training(training, runs, task, method)
-            crossing += [c for id in runs.of(task, method).id if id and (c := _crossing(load(id))) is not None]
-        training.set(xlabel="share of the updates", yscale="log", xlim=(-0.03, 1.03))
-        training.yaxis.set_major_formatter("{x:g}")
-        if crossing:
-            said = f"plans through a wall: {100 * np.mean(crossing):.0f} %"
-            training.text(0.98, 0.04, said, transform=training.transAxes, ha="right", fontsize=6, style="italic")
-        above.set_xticks(range(3), [label for _, label in steps], fontsize=6)
-        above.set_title(short(clean(title)))
-        above.axhline(100, color=FAINT, lw=0.8, zorder=0)
-        below.set_xticks(range(3), ["windows,\nsame start", "windows,\nany start", "episodes\n(ERC)"], fontsize=6)
-        below.axhline(0, color=FAINT, lw=0.8, zorder=0)
-        below.set(xlim=(-0.5, 2.5), ylim=(-1.05, 1.05))
-    axes[0][0].set_ylabel("Score of the planner\nguided by")
-    axes[1][0].set_ylabel("Correlation with\nthe true reward")
-    axes[2][0].set_ylabel("Gradient norm\n(dashed: loss)")
+    for column, (task, title) in zip(axes.T, runs.tasks.items(), strict=True):
+        column[0].set_title(two_lines(clean(title)))
+        for ax, (_, rows) in zip(column, LINKS, strict=False):
+            for j, (_, metric, control) in enumerate(rows):
+                for k, method in enumerate(family):
+                    missing |= _dot(ax, runs, task, control or method, metric, j + 0.2 * (k - 1), look(method))
+            if ax.lines:
+                ax.axvline(0, color=FAINT, lw=0.6, zorder=0)
+            else:
+                ax.text(0.5, 0.5, "none recorded", transform=ax.transAxes, ha="center", va="center", style="italic")
+                ax.tick_params(labelbottom=False, bottom=False)
+            ax.set_ylim(len(rows) - 0.5, -0.5)
+            ax.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=5.5, linespacing=1)
+            ax.locator_params(axis="x", nbins=3)
+        for method in family:
+            _training(column[-1], runs, task, method)
+        column[-1].set(yscale="log", xlim=(-0.03, 1.03))
+        column[-1].yaxis.set_major_formatter("{x:g}")
+    for row, said in zip(axes, [*(said for said, _ in LINKS), "share of updates"], strict=True):
+        row[len(row) // 2].set_xlabel(said)
+    axes[-1][0].set_ylabel("gradient norm\n(dashed: loss)", fontsize=5.5)
     legend(figure, runs, family)
     yield Drawing("failures", figure, [f"not recorded: {'; '.join(sorted(missing))}"] if missing else [])
+
+
+# of each part of figure 10: what is measured, and its rows: name, metric, control in whose place the method stands else
+LINKS: list[tuple[str, list[tuple[str, str, str]]]] = [
+    (
+        "score",
+        [
+            ("guided by\nnothing", "normalized_score", "unguided-diffuser"),
+            ("learnt\nreward", "normalized_score", ""),
+            ("true\nreward", "normalized_score", "oracle-diffuser"),
+        ],
+    ),
+    (
+        "correlation",
+        [
+            ("windows,\nsame start", "window_pearson_within", ""),
+            ("windows,\nany start", "window_pearson_overall", ""),
+            ("episodes\n(ERC)", "erc_pearson", ""),
+        ],
+    ),
+    ("share of plans", [("through\na wall", "plan_wall_crossings", "")]),
+    ("cells of position; HalfCheetah: sd of states", [("one-step\nerror", "plan_one_step_error", "")]),
+]
+
+
+def _dot(ax: Axes, runs: Runs, task: str, method: str, metric: str, row: float, style: tuple[str, str]) -> set[str]:
+    """Mean and interval of a metric in a row; the metric's name where no run has it."""
+    found = estimate(runs, task, method, metric) if metric in runs.table else None
+    if not (found and found.n):
+        return {METRICS[metric].label if metric in METRICS else metric}
+    if found.interval:
+        ax.plot(found.interval, [row] * 2, color=style[0], lw=0.7)
+    ax.plot(found.mean, row, color=style[0], marker=style[1], ms=3, mec="white", mew=0.2)
+    return set()
 
 
 def _training(ax: Axes, runs: Runs, task: str, method: str) -> None:
@@ -148,14 +171,7 @@ def _training(ax: Axes, runs: Runs, task: str, method: str) -> None:
         curves = [[abs(r[name]) for r in runs.records[id].curve if name in r] for id in runs.of(task, method).id if id]
         parts = [[np.mean(piece) for piece in np.array_split(c, 20)] for c in curves if len(c) >= 20]
         if parts:
-            ax.plot(np.linspace(0, 1, 20), np.median(parts, 0), color=look(method)[0], ls=style, lw=1)
-
-
-def _crossing(arrays: Mapping[str, Array]) -> float | None:
-    """The share of a run's kept plans that lead through a wall; None where none were kept."""
-    if not {"film", "walls"} <= arrays.keys():
-        return None
-    return float((~free(arrays["walls"], arrays["film"][:, -1])).any(-1).mean())
+            ax.plot(np.linspace(0, 1, 20), np.median(parts, 0), color=look(method)[0], ls=style)
 
 
 def steps(runs: Runs, load: Load) -> Iterator[Drawing]:
@@ -166,14 +182,14 @@ def steps(runs: Runs, load: Load) -> Iterator[Drawing]:
             continue
         across = min(4, len(found))
         down = math.ceil(len(found) / across)
-        figure = Figure(figsize=(TEXT, 1.55 * down + 0.75))
+        figure = Figure(figsize=(COLUMN, 0.9 * down + 0.4))
         axes = list(figure.subplots(down, across, squeeze=False, sharex=True).flat)
         for ax in axes[len(found) :]:
             ax.remove()
         for ax, (method, (seed, arrays)) in zip(axes, found.items(), strict=False):
             if "true_steps" in arrays:
                 ax.plot(
-                    arrays["true_steps"], arrays["learnt_steps"], ".", ms=1.2, color=BASE, alpha=0.5, rasterized=True
+                    arrays["true_steps"], arrays["learnt_steps"], ".", ms=0.8, color=BASE, alpha=0.5, rasterized=True
                 )
             true, learnt = arrays["own_true"], arrays["own_learnt"]
             per = round(1000 / true.shape[1]) if true.shape[1] < 1000 else 1
@@ -184,19 +200,19 @@ def steps(runs: Runs, load: Load) -> Iterator[Drawing]:
                     true[part].ravel()[::thin] / per,
                     learnt[part].ravel()[::thin],
                     ".",
-                    ms=1.6,
+                    ms=1,
                     color=colour,
                     alpha=0.5,
                     rasterized=True,
                 )
-            said = f"seed {seed}" + (f", windows of {per}" if per > 1 else "")
-            ax.set_title(f"{name_of(runs, method)}\n{said}", fontsize=6.5, pad=2)
-            ax.tick_params(labelsize=6, labelbottom=True)
-            ax.locator_params(nbins=4)
-        figure.supxlabel("True reward of a step", fontsize=8)
-        figure.supylabel("Learnt reward (own unit)", fontsize=8)
+            said = f"seed {seed}" + (f", {per} steps" if per > 1 else "")
+            ax.set_title(f"{beside(runs, method)}\n{said}", **SMALL)
+            ax.tick_params(labelsize=5, labelbottom=True)
+            ax.locator_params(nbins=3)
+        figure.supxlabel("True reward of a step")
+        figure.supylabel("Learnt reward (own unit)")
         marks = [
-            Line2D([], [], ls="", marker=".", ms=7, color=c, label=label)
+            Line2D([], [], ls="", marker=".", ms=5, color=c, label=label)
             for c, label in ((BASE, "held-out base data"), (SEEN, "own, seen starts"), (UNSEEN, "own, unseen starts"))
         ]
         figure.legend(handles=marks, loc="outside upper center", ncols=3)
@@ -217,47 +233,36 @@ def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
         found = chosen(runs, load, task, ("gait", "gait_radius"))
         if not found:
             continue
-        figure = Figure(figsize=(TEXT, 0.42 * len(found) + 0.5))
+        figure = Figure(figsize=(COLUMN, 0.28 * len(found) + 0.35))
         axes = figure.subplots(len(found), 2, squeeze=False)
         for row, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
             score = runs.of(task, method).set_index("seed").loc[seed]
             for k, (ax, kind, colour) in enumerate(zip(row, ("seen", "unseen"), (SEEN, UNSEEN), strict=True)):
                 if "gait_pixels" in arrays:
-                    ax.imshow(np.concatenate([*arrays["gait_pixels"][k] / 255], 1), interpolation="antialiased")
+                    ax.imshow(np.concatenate([*arrays["gait_pixels"][k, ::2] / 255], 1), interpolation="antialiased")
                     ax.set(xticks=[], yticks=[])
                     ax.spines[:].set_visible(False)
                 else:
-                    _strip(ax, arrays["gait"][k], arrays["gait_radius"], colour)
-                ax.text(
-                    0.99,
-                    0.97,
-                    f"{score[f'score_{kind}']:.0f}",
-                    transform=ax.transAxes,
-                    ha="right",
-                    va="top",
-                    fontsize=6,
-                )
-            row[0].set_ylabel(
-                name_of(runs, method).replace(" (", "\n("), fontsize=6, rotation=0, ha="right", va="center"
-            )
+                    _strip(ax, arrays["gait"][k, ::2], colour)
+                ax.text(1.01, 0.5, f"{score[f'score_{kind}']:.0f}", transform=ax.transAxes, va="center", fontsize=5.5)
+            row[0].set_ylabel(beside(runs, method), fontsize=5.5, rotation=0, ha="right", va="center")
         for ax, label in zip(axes[0], ("seen start", "unseen start"), strict=True):
-            ax.set_title(f"{label} (right: score of the run)", fontsize=7, pad=2)
-        figure.suptitle(f"{short(clean(title))}: body every 0.2 s from mid-episode on, moved apart", fontsize=8)
+            ax.set_title(f"{label} (right: score)", **SMALL)
+        figure.suptitle(f"{short(clean(title))}: body every 0.4 s from mid-episode on, moved apart")
         notes = [f"no gait: {w}" for w in _others(runs, found)]
         if drawn := [clean(runs.methods[m]) for m, (_, arrays) in found.items() if "gait_pixels" not in arrays]:
             notes.append(f"drawn from poses, not rendered, as the run had no OpenGL: {'; '.join(drawn)}")
         yield Drawing(f"gaits-{slug(task)}", figure, notes)
 
 
-def _strip(ax: Axes, bodies: Array, radius: Array, colour: str) -> None:
+def _strip(ax: Axes, bodies: Array, colour: str) -> None:
     """Capsules ``[frames, capsules, 2, 2]`` side by side, the torso's centre of each frame at its own place."""
     apart = 1.5
     for k, body in enumerate(bodies):
         moved = body - [body[0, :, 0].mean() - apart * k, 0]
-        # widths in points follow the axis: 0.046 m of radius at about 18 points a metre
         ax.add_collection(
             LineCollection(
-                list(moved), colors=colour, linewidths=2.0, capstyle="round", alpha=0.35 + 0.6 * k / len(bodies)
+                list(moved), colors=colour, linewidths=1.0, capstyle="round", alpha=0.35 + 0.6 * k / len(bodies)
             )
         )
     ax.axhline(0, color=INK, lw=0.5)

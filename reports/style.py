@@ -1,9 +1,10 @@
 """House style: one colour and marker per method in every figure, fonts, widths."""
 
 import hashlib
+from textwrap import wrap
 from typing import Any
 
-COLUMN, TEXT = 3.35, 6.9  # widths in inches of one column and of a page's text
+COLUMN = 3.35  # inches: every figure is as wide as one column of a paper, and read at that size
 INK, FAINT, WALL = "#222222", "#d9d9d9", "#4a4a4a"
 SEEN, UNSEEN = "#0072B2", "#D55E00"
 
@@ -36,22 +37,37 @@ OTHER_MARKERS = "h8*HpdD"
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are the same everywhere
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
+    "font.size": 6.5,
+    "axes.titlesize": 6.5,
+    "axes.labelsize": 6.5,
+    "figure.titlesize": 7,
+    "figure.labelsize": 6.5,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "legend.fontsize": 6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": INK,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.0,
+    "axes.linewidth": 0.5,
+    "axes.labelpad": 2,
+    "axes.titlepad": 3,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.major.size": 2,
+    "ytick.major.size": 2,
+    "xtick.minor.size": 1.2,
+    "ytick.minor.size": 1.2,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
+    "lines.linewidth": 0.8,
+    "lines.markeredgewidth": 0.3,
+    "legend.handletextpad": 0.4,
+    "legend.columnspacing": 1,
+    "figure.constrained_layout.h_pad": 0.02,
+    "figure.constrained_layout.w_pad": 0.02,
     "legend.frameon": False,
     "figure.dpi": 100,
-    "savefig.dpi": 200,
+    "savefig.dpi": 300,
     "pdf.fonttype": 42,  # text stays text
     "text.parse_math": False,  # a dollar sign in a method's title is a dollar sign
     "figure.constrained_layout.use": True,
@@ -72,5 +88,10 @@ def hash_of(name: str) -> int:
 
 
 def short(title: str, most: int = 30) -> str:
-    """A title that fits beside an axis."""
+    """A title that fits into a legend."""
     return title if len(title) <= most else title[: most - 1] + "…"
+
+
+def two_lines(title: str, most: int = 18) -> str:
+    """A title that fits beside an axis or above a small panel."""
+    return "\n".join(wrap(title, most, max_lines=2, placeholder="…", break_on_hyphens=False))
