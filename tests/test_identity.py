@@ -1,12 +1,16 @@
 """What makes a cell another one: an edit reruns the cells that it can change, and no others."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmark import provenance, registry
 from benchmark.suite import cells, load_suite
-from tests.desk import ROOT
+from tests.conftest import copy_checkout
 
 
 def forget() -> None:
@@ -49,24 +53,26 @@ def test_words_about_code_change_no_hash(tmp_path: Path, monkeypatch: pytest.Mon
     assert digest("def f(x):\n    'a'\n") != digest("def f(x):\n    return 'a'\n")
 
 
-def test_an_edit_reruns_only_the_cells_whose_method_imports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, original = registry.discover(), provenance._source
-    name, suite = load_suite("smoke")
+def test_an_edit_reruns_only_the_cells_whose_method_imports_it(tmp_path: Path) -> None:
+    copy = copy_checkout(tmp_path / "copy")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
-    def ids() -> dict[str, str]:
-        provenance.code_hash.cache_clear()
-        return {cell.method: cell.id for cell in cells(name, suite, found, tasks=["maze2d-umaze"])}
+    def ids() -> dict[tuple[str, str], str]:
+        command = [sys.executable, "-m", "benchmark", "run", "smoke", "--dry-run", "--json"]
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=True)
+        return {(cell["method"], cell["task"]): cell["id"] for cell in json.loads(done.stdout)["todo"]}
 
-    before, edited = ids(), tmp_path / "similarity.py"
-    edited.write_text((ROOT / "methods" / "similarity.py").read_text() + "\nEDITED = True\n")
-    with monkeypatch.context() as patch:
-        patch.setattr(provenance, "_source", lambda m: edited if m == "methods.similarity" else original(m))
-        after = ids()
-    forget()
-    changed = {method for method in before if before[method] != after[method]}
-    thesis = {method for method, (_, module) in found.methods.items() if module == "methods.diffusion_irl"}
-    assert thesis and thesis <= changed
-    assert not changed & {"gail", "airl", "maxent", "dac", "bc", "sqil", "expert", "random", "unguided-diffuser"}
+    before = ids()
+    for words in ("README.md", "docs/protocol.md", "reports/ANALYSIS.md"):
+        (copy / words).write_text((copy / words).read_text() + "edited\n")
+    for code in ("benchmark/runner.py", "benchmark/display.py", "reports/page.py"):
+        (copy / code).write_text((copy / code).read_text() + "\nEDITED = True\n")
+    assert ids() == before
+    (copy / "methods/similarity.py").write_text((copy / "methods/similarity.py").read_text() + "\nEDITED = True\n")
+    after = ids()
+    thesis = {f"diffusion-irl-{similarity}" for similarity in ("mse", "mmd-gaussian", "mmd-matern")}
+    assert {cell for cell in before if before[cell] != after[cell]} == {cell for cell in before if cell[0] in thesis}
+    assert len({cell[0] for cell in before}) > 12 and len({cell[0] for cell in before} & thesis) == 3
 
 
 def test_the_code_hash_covers_harness_and_data_but_not_other_methods() -> None:
