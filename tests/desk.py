@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmark import cli
@@ -57,6 +58,23 @@ class Desk:
         code, _, errors = self.do(*self.arguments("run", *toys, extra=("--workers", "2", *extra)))
         assert code == 0, errors
         return {record.method: record for record in Store(self.results).load()[0]}
+
+
+def outcome(results: Path) -> dict[str, tuple[dict[str, float], dict[str, bytes]]]:
+    """Metrics and artefacts by record, and a check that nothing else lies about."""
+    store, found = Store(results), {}
+    records, corrupt = store.load()
+    assert not corrupt
+    for record in records:
+        metrics = {name: value for name, value in record.metrics.items() if name != "seconds_to_90"}  # a duration
+        found[record.id] = metrics, {}
+        if record.status == "ok":
+            with np.load(store.folder(record.id) / "artefacts.npz") as file:
+                found[record.id][1].update({name: file[name].tobytes() for name in file})
+    left = {path.name for path in results.iterdir()} - {".locks", ".work"}
+    assert left == found.keys() | {f"{id}.json" for id in found}
+    assert not list((results / ".work").iterdir())
+    return found
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:

@@ -12,32 +12,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
 from benchmark import cli
 from results.store import Store
-from tests.desk import ROOT, SUITE, Desk, start, traced, wait_for
-
-Outcome = dict[str, tuple[dict[str, float], dict[str, bytes]]]
-
-
-def outcome(results: Path) -> Outcome:
-    """Metrics and artefacts by record, and a check that nothing else lies about."""
-    store, found = Store(results), {}
-    records, corrupt = store.load()
-    assert not corrupt
-    for record in records:
-        metrics = {name: value for name, value in record.metrics.items() if name != "seconds_to_90"}  # a duration
-        found[record.id] = metrics, {}
-        if record.status == "ok":
-            with np.load(store.folder(record.id) / "artefacts.npz") as file:
-                found[record.id][1].update({name: file[name].tobytes() for name in file})
-    left = {path.name for path in results.iterdir()} - {".locks", ".work"}
-    assert left == found.keys() | {f"{id}.json" for id in found}
-    assert not list((results / ".work").iterdir())
-    return found
+from tests.desk import ROOT, SUITE, Desk, outcome, start, traced, wait_for
 
 
 def forked(arguments: list[str]) -> int:

@@ -2,23 +2,19 @@
 
 from pathlib import Path
 
-import numpy as np
+import psutil
+import pytest
+from rich.console import Console
 
 from benchmark import registry
 from benchmark.cell import Cell
-from benchmark.runner import Past, plan
+from benchmark.display import Display
+from benchmark.executors import Processes
+from benchmark.runner import Listener, Past, Plan, plan, run
 from benchmark.suite import cells, load_suite
+from results.schema import Record
 from results.store import Store
-from tests.desk import SUITE, Desk
-
-
-def results_of(desk: Desk) -> dict[str, tuple[dict[str, float], dict[str, bytes]]]:
-    store = Store(desk.results)
-    found = {}
-    for record in store.load()[0]:
-        with np.load(store.folder(record.id) / "artefacts.npz") as file:
-            found[record.id] = (record.metrics, {name: file[name].tobytes() for name in file})
-    return found
+from tests.desk import SUITE, Desk, outcome
 
 
 def test_results_do_not_depend_on_workers_or_order(desk: Desk, tmp_path: Path) -> None:
@@ -26,11 +22,60 @@ def test_results_do_not_depend_on_workers_or_order(desk: Desk, tmp_path: Path) -
     for workers, toys in ((2, ("GOOD", "PROPER")), (1, ("PROPER", "GOOD")), (0, ("GOOD", "PROPER"))):
         desk.results = tmp_path / f"runs{workers}"
         desk.run(*toys, extra=("--workers", str(workers), "--seeds", "0-1"))
-        seen.append(results_of(desk))
+        seen.append(outcome(desk.results))
     assert len(seen[0]) == 4
     assert seen[0] == seen[1] == seen[2]
     good = [r for r in Store(desk.results).load()[0] if r.method == "toy-good"]
     assert good[0].metrics != good[1].metrics  # seeds do matter
+
+
+@pytest.mark.parametrize(
+    ("methods", "tasks"),
+    [
+        (("bc", "diffusion-irl-mse"), ("maze2d-umaze", "halfcheetah")),
+        pytest.param((), (), marks=pytest.mark.slow, id="all of it"),
+    ],
+)
+def test_suite_smoke_does_not_depend_on_workers_or_order(
+    tmp_path: Path, methods: tuple[str, ...], tasks: tuple[str, ...]
+) -> None:
+    found, seen = registry.discover(), []
+    grid = cells("smoke", load_suite("smoke")[1], found, methods, tasks)
+    for workers, todo in ((1, grid), (2, grid[::-1])):
+        store = Store(tmp_path / str(workers))
+        store.prepare()
+        run(todo, store, Processes(workers, store, {}, [cell.method_module for cell in grid]), Listener(), {})
+        seen.append(outcome(store.root))
+    assert len(seen[0]) == len(grid) and seen[0] == seen[1]
+
+
+class Weigher(Display):
+    """Weighs, in MiB, this process and all that it started whenever a cell is finished."""
+
+    def __init__(self, planned: Plan) -> None:
+        super().__init__(planned, 1, Console(quiet=True))
+        self.runner, self.others = list[float](), list[float]()
+
+    def finished(self, cell: Cell, record: Record) -> None:
+        super().finished(cell, record)
+        this = psutil.Process()
+        self.runner.append(this.memory_info().rss / 2**20)
+        self.others.append(sum(one.memory_info().rss for one in this.children(recursive=True)) / 2**20)
+
+
+def test_memory_of_finished_cells_is_returned(desk: Desk) -> None:
+    found, store = registry.discover(), Store(desk.results)
+    found.method("tests.toys:HOARDS")
+    grid = cells("any", load_suite(str(desk.suite))[1], found, ["toy-hoards"], [], range(6))
+    store.prepare()
+    with Weigher(plan(grid, store)) as weigher:
+        run(grid, store, Processes(1, store, {}, [grid[0].method_module]), weigher, {})
+    records = store.load()[0]
+    assert len(records) == len(weigher.runner) == 6
+    assert all(record.peak_memory_mib > 256 and len(record.curve) == 10_000 for record in records)
+    # the first two fill what is reused; a hoard kept would be 256 MiB a cell, a record kept some five
+    assert max(weigher.others) - weigher.others[0] < 32
+    assert weigher.runner[-1] - weigher.runner[1] < 4
 
 
 def test_longest_first_where_it_is_known(desk: Desk) -> None:

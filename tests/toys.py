@@ -116,6 +116,16 @@ def eats_memory(problem: Problem, config: ToyConfig, rng: np.random.Generator) -
     return hangs(problem, config, rng)
 
 
+HOARD: list[np.ndarray] = []
+
+
+def hoards(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    """Leaves 256 MiB where nothing frees them, and a long curve."""
+    HOARD.append(np.ones(2**25))
+    curve = [{"gradient_steps": step, "loss": float(rng.random())} for step in range(10_000)]
+    return Learned(Constant(problem.action_space.shape[0]), None, "none", curve)
+
+
 def counts(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
     """A long loop that can be interrupted; leaves a line for every count."""
     so_far = {"sum": 0.0}
@@ -173,6 +183,7 @@ SEGFAULTS = _toy("toy-segfaults", segfaults)
 HANGS = _toy("toy-hangs", hangs)
 HANGS_WITH_CHILD = _toy("toy-hangs-with-child", hangs_with_child)
 EATS_MEMORY = _toy("toy-eats-memory", eats_memory)
+HOARDS = _toy("toy-hoards", hoards, recovers_reward=False)
 COUNTS = _toy("toy-counts", counts, recovers_reward=False)
 SHOWS = _toy("toy-shows", shows, recovers_reward=False)
 WIDE_POLICY = _toy("toy-wide-policy", wide_policy)
