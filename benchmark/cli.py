@@ -137,7 +137,9 @@ def run(
     shown = {cell.place: cell for cell in grid_of(suite, None, None, None, None)[1] if store.get(cell.id)}
     shown |= {cell.place: cell for cell in cells}
     own = [cell for cell in shown.values() if cell.suite == name]  # suites that ran along have reports of their own
-    report_commands.write_report(store, out, name, own or cells, quiet=quiet)
+    text = report_commands.write_report(store, out, name, {cell.id: cell.place for cell in own or cells})
+    if not quiet:
+        print(text)
 
 
 @app.command()

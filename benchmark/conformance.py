@@ -1,7 +1,6 @@
 """The checks that every method must pass, run on its smoke settings."""
 
 import json
-import re
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.pose import Posed, pose
+from benchmark.registry import check_name
 from envs.problem import Task
 from envs.rollout import rollout
 from envs.seeding import stream
@@ -83,7 +83,7 @@ def fit(method: Method, task: Task, seed: int = 0) -> Fitted:
 
 def described(method: Method) -> None:
     """Name, title and source say what it is."""
-    assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", method.name), f"name {method.name!r}: lower-case words and hyphens only"
+    check_name(method.name)
     assert method.title.strip(), "the title is empty"
     assert len(method.source.strip()) > 5, "no source is cited"
 

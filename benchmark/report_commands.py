@@ -9,25 +9,22 @@ from benchmark.errors import UserError, unknown
 from benchmark.options import OUT, REFERENCE, RESULTS, Out, Results, Suite, grid_of, open_store, warn, warn_corrupt
 
 if TYPE_CHECKING:
-    from benchmark.cell import Cell
     from results.schema import Record
     from results.store import Store
 
 app = typer.Typer()
+Expected = dict[str, tuple[str, str, int, str]]  # id of a run to its method, task, seed and variant
 
 
 def write_report(
-    store: "Store", out: Path, suite: str, cells: list["Cell"], metrics: list[str] | None = None, quiet: bool = False
-) -> None:
+    store: "Store", out: Path, suite: str, expected: Expected | None, metrics: list[str] | None = None
+) -> str:
+    """Writes all tables and figures; returns the printed table, and where what lies."""
     from reports.build import build
     from reports.tables import HEADLINE
 
-    expected = {cell.id: cell.place for cell in cells}
     text = build(store.root, out, suite, expected, metrics or HEADLINE)
-    if quiet:
-        return
-    print(text)
-    print(f"\nTables and figures: {out}/   Records: {store.root}/")
+    return f"{text}\n\nPage: {out}/index.html   Tables and figures: {out}/   Records: {store.root}/"
 
 
 @app.command()
@@ -43,17 +40,11 @@ def report(
     for name in metric or []:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
-    from reports.build import build
-    from reports.tables import HEADLINE
-
     store, name, expected = _to_report(suite, results)
-    print(build(store.root, out, name, expected, metric or HEADLINE))
-    print(f"\nPage: {out}/index.html   Tables and figures: {out}/   Records: {store.root}/")
+    print(write_report(store, out, name, expected, metric))
 
 
-def _to_report(
-    suite: str, results: Path, also: bool = False
-) -> tuple["Store", str, dict[str, tuple[str, str, int, str]] | None]:
+def _to_report(suite: str, results: Path, also: bool = False) -> tuple["Store", str, Expected | None]:
     """The store, the suite's name, and its runs by id, with those of suites that run along if ``also``; None for all
     records of that name, made by other code."""
     name, cells, _ = grid_of(suite, None, None, None, None)

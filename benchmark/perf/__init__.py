@@ -5,7 +5,8 @@ Every module here has a ``measure() -> Iterator[Row]`` and is found by being her
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
@@ -45,6 +46,21 @@ class Row(BaseModel):
     def met(self) -> bool | None:
         """Whether the ratio is what is asked for; None where nothing is."""
         return None if self.required is None else self.ratio >= self.required
+
+
+def allowed(name: str, ours: float, unit: str, limit: float) -> Row:
+    """A cost that must not exceed a limit."""
+    return Row(name=name, ours=ours, unit=unit, reference=limit, against="allowed", better=-1, required=1.0)
+
+
+def seconds(work: Callable[[], object], times: int = 3) -> float:
+    """CPU seconds, the least of some goes."""
+    spent = []
+    for _ in range(times):
+        began = time.process_time()
+        work()
+        spent.append(time.process_time() - began)
+    return min(spent)
 
 
 def names() -> list[str]:

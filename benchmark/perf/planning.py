@@ -1,15 +1,15 @@
 """Guided planning for many starts at once beside one at a time; base models of mazes: what they cost and how good."""
 
 import math
-import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmark.perf import Row
-from benchmark.perf.gradient import ACTS, HIDDEN, OBS, seconds
+from benchmark.perf import Row, allowed, seconds
+from benchmark.perf.gradient import ACTS, HIDDEN, OBS
 from benchmark.plan_quality import plan_quality
 from benchmark.pose import Posed, pose
 from envs.maze2d import LARGE_TASK, UMAZE_TASK
@@ -36,15 +36,8 @@ def quality(task: Task, posed: Posed, within: float) -> Iterator[Row]:
         against="asked for",
         required=1.0,
     )
-    yield Row(
-        name=f"{task.title}: error of a planned token's position against the simulator",
-        ours=found["plan_one_step_error"],
-        unit="cells",
-        reference=ERROR,
-        against="allowed",
-        better=-1,
-        required=1.0,
-    )
+    name = f"{task.title}: error of a planned token's position against the simulator"
+    yield allowed(name, found["plan_one_step_error"], "cells", ERROR)
 
 
 def measure() -> Iterator[Row]:
@@ -73,16 +66,8 @@ def measure() -> Iterator[Row]:
     for task, within in ((UMAZE_TASK, 99.0), (LARGE_TASK, 95.0)):
         posed = pose(task, 0, 1, 0, 0, privileged=False, progress=lambda fraction, values: None)
         config = BASE_MODELS[task.family]
-        began = time.process_time()
-        train(posed.problem, config.model_copy(update={"updates": UPDATES}))
-        spent = time.process_time() - began
-        yield Row(
-            name=f"Base model of {task.title}, {config.updates} updates ({UPDATES} measured)",
-            ours=spent * config.updates / UPDATES / 60,
-            unit="CPU min",
-            reference=ALLOWED,
-            against="allowed",
-            better=-1,
-            required=1.0,
-        )
+        few = config.model_copy(update={"updates": UPDATES})
+        spent = seconds(partial(train, posed.problem, few), 1) * config.updates / UPDATES / 60
+        name = f"Base model of {task.title}, {config.updates} updates ({UPDATES} measured)"
+        yield allowed(name, spent, "CPU min", ALLOWED)
         yield from quality(task, posed, within)
