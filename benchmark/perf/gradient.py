@@ -1,11 +1,13 @@
 """One reward-gradient step at the thesis' shapes, beside automatic differentiation through the whole guided chain."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmark.perf import Row, allowed, seconds
+from benchmark.perf._unet import TemporalUNet
 from methods.diffuser import Diffuser, Guide, ascent
 from methods.diffusion_irl import Pushes
 from methods.rewards import WindowReward
@@ -14,29 +16,61 @@ from methods.windows import normal_noise
 
 OBS, ACTS, TOKENS, STEPS, BATCH, COMPARED = 4, 2, 128, 64, 16, 10
 HIDDEN = (384, 128, 64)  # of the thesis' reward network on U-Maze
-ALLOWED = 0.35  # CPU seconds of a step with the default base network
+ALLOWED, ALLOWED_UNET = 0.35, 3.0  # CPU seconds of a step; the latter a third of what the thesis' own code took
+
+
+class GradientStep:
+    """A step at the thesis' shapes: a reward learnt through every diffusion step, two guidance steps each.
+
+    Args:
+        net: the denoiser, not trained; None for the methods' own.
+        bfloat16: whether it computes in that.
+    """
+
+    def __init__(self, net: nn.Module | None = None, bfloat16: bool = False) -> None:
+        self.model = Diffuser(obs=OBS, acts=ACTS, tokens=TOKENS, skip=1, steps=STEPS)
+        if net is not None:
+            self.model.net = net  # type: ignore[assignment]
+        self.reward = WindowReward(obs=OBS, acts=ACTS, tokens=TOKENS, skip=1, hidden=HIDDEN)
+        self.first, self.target = torch.randn(BATCH, OBS), torch.randn(BATCH, COMPARED * self.model.codec.features)
+        self.bfloat16 = bfloat16
+
+    def loss(self, guide: Guide) -> torch.Tensor:
+        """MMD of the samples to the target."""
+        noise = normal_noise(BATCH, self.model.codec, STEPS + 1, np.random.default_rng(0))
+        sample = self.model.reverse(
+            self.first, noise, guide, scale=0.1, inner=2, stop=2, differentiable=STEPS, bfloat16=self.bfloat16
+        )
+        return SIMILARITIES["mmd-gaussian"](sample[:, :COMPARED].flatten(1), self.target)
+
+    def ours(self) -> None:
+        """Once for all pushes, as the method does it; the denoiser is frozen."""
+        self.model.requires_grad_(False)
+        pushes = Pushes(self.reward)
+        pushes.backward(self.loss(pushes))
+
+    def straight(self) -> None:
+        """By automatic differentiation, the denoiser's parameters included."""
+        self.model.requires_grad_(True)
+        self.loss(ascent(self.reward.on_windows)).backward()
+
+
+def rows(steps: Mapping[str, GradientStep], limit: float, times: int) -> Iterator[Row]:
+    """Steps of one network, each beside automatic differentiation through the first of them and beside a limit."""
+    against = "automatic differentiation through the chain"
+    straight = seconds(next(iter(steps.values())).straight, times)
+    for network, step in steps.items():
+        name = f"Reward-gradient step, {network}, H={TOKENS}, T={STEPS}, batch {BATCH}, two guidance steps"
+        ours = seconds(step.ours, times)
+        yield Row(name=name, ours=ours, unit="CPU s", reference=straight, against=against, better=-1)
+        yield allowed(name, ours, "CPU s", limit)
 
 
 def measure() -> Iterator[Row]:
-    """Reward learnt through every diffusion step, two guidance steps each; the default base network, not trained."""
+    """The methods' own denoiser, and the thesis' U-Net: timed once each, for it takes long."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = Diffuser(obs=OBS, acts=ACTS, tokens=TOKENS, skip=1, steps=STEPS)
-    reward = WindowReward(obs=OBS, acts=ACTS, tokens=TOKENS, skip=1, hidden=HIDDEN)
-    first, target = torch.randn(BATCH, OBS), torch.randn(BATCH, COMPARED * model.codec.features)
-
-    def loss(guide: Guide) -> torch.Tensor:
-        noise = normal_noise(BATCH, model.codec, STEPS + 1, np.random.default_rng(0))
-        sample = model.reverse(first, noise, guide, scale=0.1, inner=2, stop=2, differentiable=STEPS)
-        return SIMILARITIES["mmd-gaussian"](sample[:, :COMPARED].flatten(1), target)
-
-    def ours() -> None:
-        pushes = Pushes(reward)
-        pushes.backward(loss(pushes))
-
-    autograd = seconds(lambda: loss(ascent(reward.on_windows)).backward())  # the base model's parameters included
-    model.requires_grad_(False)
-    name = f"Reward-gradient step, H={TOKENS}, T={STEPS}, batch {BATCH}, two guidance steps"
-    step, against = seconds(ours), "automatic differentiation through the chain"
-    yield Row(name=name, ours=step, unit="CPU s", reference=autograd, against=against, better=-1)
-    yield allowed(name, step, "CPU s", ALLOWED)
+    yield from rows({"default base network": GradientStep()}, ALLOWED, 3)
+    unet = TemporalUNet(OBS + ACTS)
+    halved = GradientStep(unet, bfloat16=True)
+    yield from rows({"thesis' U-Net": GradientStep(unet), "thesis' U-Net in bfloat16": halved}, ALLOWED_UNET, 1)
