@@ -188,15 +188,26 @@ def parse_assignments(given: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _window(config: BaseModel) -> tuple[int, int]:
+    """Tokens of a base model's windows and steps of each; no tokens where a method has no base model."""
+    base = getattr(config, "base", None)
+    return getattr(base, "tokens", 0), getattr(base, "skip", 1)
+
+
 def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a method on a task: defaults, tuned, smoke, the suite's, then those assigned.
 
+    Where the default window is longer than an episode, the default is the longest that is not.
+
     Raises:
-        UserError: an unknown key or a value of a wrong type.
+        UserError: an unknown key, a value of a wrong type, or a window that no episode holds.
     """
     own = suite.settings.get(method.name, {})
     merged: dict[str, Any] = {}
+    tokens, skip = _window(method.config())
+    most = {"base": {"tokens": max(1, task.horizon // skip)}} if tokens * skip > task.horizon else {}
     for layer in (
+        most,
         method.tuned.get(task.name, method.tuned.get(task.family, {})),
         method.smoke if suite.smoke else {},
         own.get(ALL, {}),
@@ -208,10 +219,18 @@ def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str,
                 value = {part: value}
             merged = _over(merged, value)
     try:
-        return method.config(**merged).model_dump(mode="json")
+        config = method.config(**merged)
     except ValidationError as error:
         places = (("settings", method.name, place) for place in (task.name, ALL))
         raise _explain(error, f"settings of {method.name}", method.config, suite._files, *places) from error
+    tokens, skip = _window(config)
+    if tokens * skip > task.horizon:
+        data = task.data if isinstance(task, RecordedTask) else f"task {task.name}"
+        raise UserError(
+            f"{data}: episodes of {task.horizon} steps are shorter than the window of {method.name}, "
+            f"{tokens} tokens of {skip} steps: base.tokens times base.skip must be at most {task.horizon}"
+        )
+    return config.model_dump(mode="json")
 
 
 def _variants(

@@ -73,10 +73,12 @@ class RecordedTask(Task):
     Args:
         recorded: how many; their mean return is the 100 of scores.
         fingerprint: hash of the description and of all data that it names.
+        data: file, key and shape of the demonstrations, for messages.
     """
 
     recorded: int = 0
     fingerprint: str = ""
+    data: str = ""
 
 
 NO_DEMONSTRATOR = "of this task only demonstrations are recorded: the demonstrator cannot be run"
@@ -329,6 +331,7 @@ def _task(d: Description, path: Path) -> RecordedTask:
         source=d.source,
         recorded=len(recorded),
         fingerprint=_fingerprint(path, demonstrations, d.base and path.parent / d.base),
+        data=f"{demonstrations}: actions {list(recorded.trajectories.acts.shape)}",
     )
     for data in (recorded, *([base(0)] if d.base is not None else [])):
         check_against(data, task)

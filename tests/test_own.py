@@ -15,6 +15,7 @@ from benchmark.errors import UserError
 from benchmark.pose import pose
 from benchmark.recorded import keep_references
 from benchmark.references import references
+from benchmark.suite import load_suite, settings_of
 from envs.formats import save_minari
 from envs.own import RecordedTask, TaskError, load_task
 from envs.problem import Dataset, Trajectories
@@ -105,6 +106,39 @@ def test_a_cell_is_run_and_scored(pendulum: Path, desk: Desk) -> None:
     desk.suite.write_text(desk.suite.read_text() + "demos: {all: 9}\n")
     code, _, error = desk.do(*desk.arguments("run", "PROPER", extra=("--task", str(pendulum))))
     assert code == 2 and "9 demonstrations of mine: 3 are recorded" in error
+
+
+ON_REWARDS = {"erc_pearson_uniform", "epic_distance", "dard_distance", "starc_distance", "re-optimisation"}
+
+
+def test_every_method_runs_on_it_or_says_why_not(pendulum: Path, desk: Desk) -> None:
+    (desk.results.parent / "demos.npz").write_bytes((pendulum.parent / "demos.npz").read_bytes())
+    short = desk.results.parent / "short.yaml"
+    short.write_text("{name: short, environment: Pendulum-v1, demonstrations: demos.npz, horizon: 20}")
+    suite = desk.suite.read_text().replace("methods: []", "methods: all").replace("timeout_s: 60", "timeout_s: 600")
+    desk.suite.write_text(suite.replace("all: 4000", "all: 1000") + "smoke: true\nreoptimise: {all: {all: 1000}}\n")
+    records = desk.run(extra=("--task", str(short)))
+    assert records.keys() == registry.discover().methods.keys()
+    skipped = {name: record.reason for name, record in records.items() if record.status == "skipped"}
+    assert skipped.keys() == {"expert", "oracle-diffuser", "oracle-value", "maxent-tabular"}
+    assert all("the demonstrator cannot be run" in str(skipped[name]) for name in skipped.keys() - {"maxent-tabular"})
+    for name, record in records.items():
+        assert record.status in ("ok", "skipped"), f"{name}: {record.reason}"
+        if record.status == "ok":
+            told = {note.split(": ")[0] for note in record.notes}
+            assert told >= (ON_REWARDS if record.reward_kind != "none" else {"re-optimisation"}), name
+
+
+def test_a_window_that_no_episode_holds_is_refused_and_the_default_is_fitted(pendulum: Path, tmp_path: Path) -> None:
+    (tmp_path / "demos.npz").write_bytes((pendulum.parent / "demos.npz").read_bytes())
+    found, suite, task = registry.discover(), load_suite("quick")[1], load_task(described(tmp_path, horizon=50))
+    for name in ("diffusion-irl-mse", "diffusion-irl-value", "diffusion-bc", "unguided-diffuser"):
+        base = settings_of(found.method(name)[0], task, suite, {})["base"]
+        assert (base["tokens"], base["skip"]) == (12, 4)
+    with pytest.raises(
+        UserError, match=r"demos.npz: actions \[3, 50, 1\]: episodes of 50 .* 13 tokens of 4 .*at most 50"
+    ):
+        settings_of(found.method("diffusion-irl-mse")[0], task, suite, {"base.tokens": 13})
 
 
 def test_an_entry_point_may_give_it(pendulum: Path, monkeypatch: pytest.MonkeyPatch) -> None:
