@@ -68,17 +68,6 @@ def rendered(text: str, records: Iterable[Record]) -> str:
     )
 
 
-def stale_blocks(path: Path, records: Iterable[Record]) -> list[str]:
-    """Names of the generated blocks of ``path`` that are not what the records give; for a test.
-
-    Raises:
-        ValueError: as :func:`rendered`.
-    """
-    old = path.read_text(encoding="utf-8")
-    pairs = zip(_BLOCK.finditer(old), _BLOCK.finditer(rendered(old, records)), strict=True)
-    return [before[1] for before, after in pairs if before[2] != after[2]]
-
-
 def manifest(records: Iterable[Record]) -> str:
     """What the records were made with: suites, commits, versions, machines, as Markdown."""
     records = list(records)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from made_up import study, write
 
 from benchmark import registry
 from benchmark.errors import UserError
@@ -129,3 +130,33 @@ def test_a_broken_module_is_unavailable_and_stops_nothing_else(plugins: Path) ->
     assert {"toy-good", "expert"} <= found.methods.keys()
     with pytest.raises(UserError, match=r"zz-broken.*unavailable.*no_such_module"):
         found.method("zz-broken")
+
+
+def test_data_of_tasks_are_made_by_seed(desk: Desk) -> None:
+    code, out, errors = desk.do("data", "make", "--task", "maze2d-umaze", "--seeds", "3,4")
+    assert code == 0, errors
+    lines = out.splitlines()
+    assert [line.split(":")[0].rsplit("-", 1)[1] for line in lines] == ["seed3", "seed3", "seed4", "seed4"]
+    assert all("maze2d-umaze" in line and "episodes, true returns" in line for line in lines)
+
+
+def test_a_stored_policy_is_trained_into_a_folder(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("benchmark.experts.train_policy", lambda *given, progress: asked.extend(given))
+    assert desk.do("data", "train", "halfcheetah-medium", "--seed", "5", "--out", str(tmp_path))[0] == 0
+    assert asked == ["medium", 5, tmp_path]
+
+
+def test_readme_and_analysis_are_made_anew_from_records(desk: Desk, tmp_path: Path) -> None:
+    write(desk.results, study(3, ["bc", "gail"], ["halfcheetah"]))
+    page = tmp_path / "README.md"
+    (tmp_path / "reports").mkdir()
+    page.write_text("# Mine\n<!-- begin:counts -->\nold\n<!-- end:counts -->\n")
+    command = ("readme", "--results", str(desk.results), "--path", str(page))
+    code, out, errors = desk.do(*command)
+    assert code == 0, errors
+    made = [page, tmp_path / "reports" / "ANALYSIS.md", desk.results / "README.md", desk.results / "digests.json"]
+    assert out.splitlines() == [f"{path}: made anew" for path in made]
+    assert "2 methods and 0 controls on 1 tasks with 3 seeds" in page.read_text()
+    assert (desk.results / "understanding.png").stat().st_size > 1000
+    assert desk.do(*command)[1] == "nothing to change\n"

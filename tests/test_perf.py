@@ -37,6 +37,11 @@ def test_what_is_measured_is_printed_and_written(
         ("seen", 1.0, None),
     ]
 
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--json"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert json.loads(capsys.readouterr().out) == rows
+
 
 def test_a_measurement_that_is_not_there_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

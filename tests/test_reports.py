@@ -22,7 +22,7 @@ from envs.maze2d import LARGE_TASK, distances, goal_cell
 from reports import artefacts, build, mazes, robust, studies, style, tables
 from reports.analysis import analysis
 from reports.frame import estimate, gather
-from reports.readme import digests, manifest, rendered, stale_blocks
+from reports.readme import digests, manifest, rendered
 from reports.render import Cell, Line, Section, Table, clean, latex, markdown, plain
 from results.schema import METRICS, Record
 from results.store import Store
@@ -431,6 +431,14 @@ def test_looks_are_fixed_and_distinct() -> None:
 
 
 # README
+
+
+def stale_blocks(path: Path, records: list[Record]) -> list[str]:
+    """Names of the generated blocks of a page that are not what the records give."""
+    old = path.read_text(encoding="utf-8")
+    blocks = re.compile(r"<!-- begin:(.*?) -->\n(.*?)<!-- end", re.DOTALL)
+    pairs = zip(blocks.findall(old), blocks.findall(rendered(old, records)), strict=True)
+    return [name for (name, before), (_, after) in pairs if before != after]
 
 
 def test_readme_blocks_are_made_and_checked(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from envs.maze2d import UMAZE_TASK
 from envs.problem import Floats, Problem
 from methods import tuned
 from methods.base import Config, Learned, Method, PolicyPart
+from tests.desk import Desk
 
 SUITE = Suite(description="short", seeds=[0], timeout_s=60, step_budget={"maze2d-umaze": 10})
 
@@ -41,6 +42,9 @@ def method(**search: list[object]) -> Method:
     return Method(name="steer", title="Steer", source="this test", fit=fit, config=Gain, search=search)
 
 
+STEER = method(gain=[-10.0, 10.0])
+
+
 def study(folder: Path, found: Method, seeds: tuple[int, ...] = (FIRST_SEED,)) -> Study:
     return Study(found, UMAZE_TASK, SUITE, list(seeds), folder)
 
@@ -65,6 +69,20 @@ def test_better_behaviour_wins_and_a_stopped_study_goes_on(tmp_path: Path, monke
         "halfcheetah": {},
     }
     assert tuned.trials("steer", "maze2d-umaze") == 8 and tuned.trials("steer", "halfcheetah") == 0
+
+
+def test_the_command_writes_the_study(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuned, "FOLDER", tmp_path / "studies")
+    desk.suite.write_text(desk.suite.read_text() + "demos: {all: 3}\n")
+    budget = ("--trials", "2", "--seconds", "600", "--suite", str(desk.suite), "--steps", "7", "--seeds", "1003")
+    command = ("tune", "tests.test_tune:STEER", "maze2d-umaze", *budget, "--folder", str(tmp_path / "journals"))
+    code, out, errors = desk.do(*command)
+    assert code == 0, errors
+    assert [path.name for path in (tmp_path / "journals").glob("*.journal")] == ["steer--maze2d-umaze.journal"]
+    path = tmp_path / "studies" / "steer--maze2d-umaze.json"
+    found = json.loads(path.read_text())
+    assert out.splitlines()[-1].startswith(f"{path}: ")
+    assert (len(found["trials"]), found["seeds"], found["step_budget"], found["demos"]) == (2, [1003], 7, 3)
 
 
 def test_settings_that_break_a_method_are_a_bad_trial(tmp_path: Path) -> None:
