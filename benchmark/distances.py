@@ -32,7 +32,7 @@ def epic_distance_tabular(
     """EPIC distance of two tabular rewards: Pearson distance of their canonically shaped forms.
 
     S and S' come from ``state_dist``, A from ``action_dist``, all independent, both to canonicalise and to compare.
-    Source: Gleave et al. 2021 (arXiv 2006.13900), def. 4.1 for the canonical form.
+    Source: Gleave et al. 2021 (arXiv 2006.13900), def. 4.1 for the canonical form, repeated as eq. 1 of Wulfe et al.
     """
     a, b = _rewards(reward_a, reward_b, discount)
     states = _probabilities("state_dist", state_dist, a.shape[:1])
@@ -59,7 +59,7 @@ def dard_distance_tabular(
     The transformed reward is R(s,a,s') + E[g R(s',A,S'') - R(s,A,S') - g R(S',A,S'')] with one A from ``action_dist``,
     S' from T(s,A) and S'' from T(s',A), g the discount. It is compared on s from ``state_dist``, a from ``action_dist``
     and s' from T(s,a). Transitions (S',A,S'') of the last term may still be impossible.
-    Source: Wulfe et al. 2022 (arXiv 2201.10081).
+    Source: Wulfe et al. 2022 (arXiv 2201.10081), eq. 3 for the transformed reward.
     """
     a, b = _rewards(reward_a, reward_b, discount)
     dynamics = _probabilities("transitions", transitions, a.shape)
@@ -81,7 +81,7 @@ def starc_distance_tabular(reward_a: ArrayLike, reward_b: ArrayLike, transitions
 
     The canonical form is E[R(s,a,S') - V(s) + g V(S')] with S' from T(s,a), g the discount and V the value of the
     uniform policy under R; it also forgets how the reward of (s, a) is spread over next states.
-    Source: Skalse et al. 2024 (arXiv 2309.15257).
+    Source: Skalse et al. 2024 (arXiv 2309.15257), there the canonicalisation VAL.
     """
     a, b = _rewards(reward_a, reward_b, discount)
     dynamics = _probabilities("transitions", transitions, a.shape)

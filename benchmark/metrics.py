@@ -41,7 +41,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> float | None:
 
 
 def pearson_distance(r: float) -> float:
-    """Distance of two rewards of correlation ``r`` (Gleave et al. 2021, def. 4.6): sqrt((1 - r) / 2), in [0, 1]."""
+    """Distance of two rewards of correlation ``r`` (Gleave et al. 2021, sec. 4): sqrt((1 - r) / 2), in [0, 1]."""
     return float(np.sqrt((1.0 - r) / 2.0))
 
 

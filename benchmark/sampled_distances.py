@@ -59,7 +59,7 @@ def epic_distance(
     """EPIC distance: S and S' of the canonical form are drawn from the coverage's states, independently.
 
     ``N * canonical_samples`` pairs are asked for. Shaping cancels on every sample, not only in expectation.
-    Source: Gleave et al. 2021 (arXiv 2006.13900). Arguments: the module's docstring.
+    Source: Gleave et al. 2021 (arXiv 2006.13900), def. 4.1. Arguments: the module's docstring.
     """
     n = _check(coverage, discount, canonical_samples, resamples)
     acts, after = (x[rng.integers(n, size=canonical_samples)] for x in (coverage.acts, coverage.obs))
@@ -95,7 +95,8 @@ def dard_distance(
     """DARD distance: like EPIC, but shaped along the dynamics, from one draw of S' and S'' per state and A.
 
     The canonical form is that of :func:`benchmark.distances.dard_distance_tabular`; the simulator takes
-    ``2 N canonical_samples`` steps. Source: Wulfe et al. 2022 (arXiv 2201.10081). Arguments: the module's docstring.
+    ``2 N canonical_samples`` steps. Source: Wulfe et al. 2022 (arXiv 2201.10081), eq. 3.
+    Arguments: the module's docstring.
     """
     n = _check(coverage, discount, canonical_samples, resamples)
     acts = coverage.acts[rng.integers(n, size=canonical_samples)]

@@ -163,12 +163,16 @@ class Estimate:
         interval: 95 %, within the metric's range; None below three values.
         n: runs that have the metric.
         statuses: how many of the expected runs ended how.
+        samples: the episodes, windows or transitions that each run's value rests on, where its record says.
+        within: half of one run's own 95 % interval over these, mean over runs; NaN where no record has one.
     """
 
     mean: float
     interval: Interval | None
     n: int
     statuses: Counter[str]
+    samples: Sequence[int] = ()
+    within: float = math.nan
 
     @property
     def expected(self) -> int:
@@ -190,11 +194,20 @@ def estimate(runs: Runs, task: str, method: str, metric: str) -> Estimate:
     if (task, method, metric) in runs.known:
         return runs.known[task, method, metric]
     cell = runs.of(task, method)
-    values = cell[metric][(cell.status == "ok") & np.isfinite(cell[metric].astype(float))].to_numpy(float)
+    used = cell[(cell.status == "ok") & np.isfinite(cell[metric].astype(float))]
+    values = used[metric].to_numpy(float)
     found = mean_interval(values, rng_for(task, method, metric))
     if found and metric in METRICS:
         low, high = METRICS[metric].range
         found = Interval(max(found.low, low), min(found.high, high))
-    mean = float(values.mean()) if len(values) else math.nan
-    made = Estimate(mean, found, len(values), Counter(map(str, cell.status)))
+    spreads = [spread for id in used.id if (spread := runs.records[id].spread.get(metric))]
+    halves = [half for spread in spreads if (half := spread.half) is not None]
+    made = Estimate(
+        mean=float(values.mean()) if len(values) else math.nan,
+        interval=found,
+        n=len(values),
+        statuses=Counter(map(str, cell.status)),
+        samples=[spread.n for spread in spreads],
+        within=float(np.mean(halves)) if halves else math.nan,
+    )
     return runs.known.setdefault((task, method, metric), made)

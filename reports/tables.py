@@ -23,6 +23,7 @@ HEADLINE = ("score_seen", "score_unseen", "erc_pearson")
 AGGREGATE = ("normalized_score", "erc_pearson")
 ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 NONE = "\N{EN DASH}"
+WITHIN = "Within one run"
 READING = (
     f"Mean over seeds [95 % interval: Student's on the bootstrap variance of seeds; n<{MIN_SEEDS}: too few for one]. "
     "Bold: best contestant and those whose paired difference to it has an interval that holds 0 (only cells in which "
@@ -112,8 +113,12 @@ def _metrics(runs: Runs, task: str, metrics: Sequence[str]) -> Callable[[str], l
 
 
 def data(runs: Runs, metrics: Sequence[str], methods: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row per task and method: means, interval ends, values used, and how the runs ended."""
-    rows = []
+    """One row per task and method: means, interval ends, values used, and how the runs ended.
+
+    And, for what records say it of, how many episodes or steps a run's value rests on at least (``_samples``) and half
+    of its own 95 % interval (``_within``).
+    """
+    rows, said = [], {metric for record in runs.records.values() for metric in record.spread}
     for task, task_title in runs.tasks.items():
         for method in runs.methods if methods is None else methods:
             found = [estimate(runs, task, method, metric) for metric in metrics]
@@ -130,6 +135,8 @@ def data(runs: Runs, metrics: Sequence[str], methods: Sequence[str] | None = Non
             for metric, value in zip(metrics, found, strict=True):
                 low, high = value.interval or (math.nan, math.nan)
                 row |= {metric: value.mean, f"{metric}_low": low, f"{metric}_high": high, f"{metric}_n": value.n}
+                if metric in said:
+                    row |= {f"{metric}_samples": min(value.samples, default=0), f"{metric}_within": value.within}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -161,6 +168,19 @@ def measured(runs: Runs, metrics: Sequence[str]) -> list[str]:
     return [m for m in metrics if runs.table[m].notna().any()]
 
 
+def certainty(runs: Runs, task: str, metrics: Sequence[str]) -> list[Cell]:
+    """How sure one run's values are: half of its own 95 % interval, mean over contestants, and how much it rests on."""
+    cells = []
+    for metric in metrics:
+        own = [r for r in runs.records.values() if r.task == task and not r.control]
+        found = [r.spread[metric] for r in own if metric in r.spread]
+        halves = [spread.half for spread in found if spread.half is not None]
+        counts = sorted({spread.n for spread in found})
+        size = f"n={counts[0]:,}" + f" to {counts[-1]:,}" * (len(counts) > 1) if counts else ""
+        cells.append(Cell("±" + number(float(np.mean(halves)), metric) if halves else NONE, "", size))
+    return cells
+
+
 def _grouped(name: str, group: str, said: str) -> Callable[[Runs], Table]:
     """A table of all metrics of a group that any run has: what the schema gains appears by itself."""
 
@@ -169,14 +189,20 @@ def _grouped(name: str, group: str, said: str) -> Callable[[Runs], Table]:
         kinds = {m: sorted({*runs.table.reward_kind[runs.table.method == m]} - {"", "none"}) for m in runs.methods}
         of_reward = group != "imitation"
         shown = [m for m in runs.methods if kinds[m] or not of_reward] if metrics else []
-        sections = []
+        sections, said_of_one = [], ""
         for task, title in runs.tasks.items():
             entries = _metrics(runs, task, metrics)
             own = {m: [Cell("/".join(kinds[m]))] * of_reward + entries(m) for m in shown}
             lines = _lines(runs, own.__getitem__, shown)
             sections.append(Section(title, lines))
+        if any(metric in record.spread for record in runs.records.values() for metric in metrics):
+            blank = [Cell("")] * of_reward
+            lines = [Line(t, False, [*blank, *certainty(runs, k, metrics)]) for k, t in runs.tasks.items()]
+            sections.append(Section(WITHIN, lines))
+            said_of_one = f"{WITHIN}: half of a 95 % interval over its own n episodes or steps, mean over contestants. "
         without = [runs.methods[m] for m in runs.methods if m not in shown]
         caption = said if metrics else f"{said}No run has one of these. "
+        caption += said_of_one
         caption += f"Without a reward in any run, so not listed: {'; '.join(without)}. " if without and metrics else ""
         header = [*["Kind"] * of_reward, *map(label, metrics)]
         return Table(name, caption + READING, header, sections if metrics else [], data(runs, metrics, shown))

@@ -102,6 +102,13 @@ class Spread(BaseModel):
     high: float | None = None
     error: float | None = None
 
+    @property
+    def half(self) -> float | None:
+        """Half of its 95 % interval, 1.96 standard errors where these are given; None where there is neither."""
+        if self.low is None or self.high is None:
+            return None if self.error is None else 1.96 * self.error
+        return (self.high - self.low) / 2
+
 
 class Record(BaseModel):
     """One run, as plain data. Written once, never edited.

@@ -24,7 +24,7 @@ from reports.analysis import analysis
 from reports.frame import estimate, gather
 from reports.readme import digests, manifest, rendered
 from reports.render import Cell, Line, Section, Table, clean, latex, markdown, plain
-from results.schema import METRICS, Record
+from results.schema import METRICS, Record, Spread
 from results.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -284,6 +284,21 @@ def test_csv_holds_the_numbers_behind_the_text(report: tuple[Path, str]) -> None
     assert (row.expected, row.ok, row.erc_pearson_n) == (3, 3, 0)
     assert data.loc["maze2d-umaze", "evil"].title == EVIL
     assert io.StringIO((report[0] / "tables" / "main.csv").read_text()).readline().count(",") == data.shape[1] + 1
+
+
+def test_tables_say_how_sure_one_run_is() -> None:
+    """n and half an interval of each run: means in a section of their own, all of them in the CSV."""
+    bounds = [Spread(n=90, low=0.2, high=0.4), Spread(n=70, low=0.1, high=0.5), Spread(n=80)]
+    runs = gather([record("gail", "halfcheetah", s, spread={"erc_pearson": b}) for s, b in enumerate(bounds)])
+    table = tables.reward(runs)
+    row = table.data.iloc[0]
+    assert (row.erc_pearson_samples, row.erc_pearson_within) == (70, pytest.approx(0.15))  # the third has no interval
+    assert "erc_spearman_within" not in table.data
+    section = table.sections[-1]
+    assert (section.title, section.lines[0].title) == ("Within one run", "HalfCheetah")
+    assert section.lines[0].cells[1] == Cell("±0.15", "", "n=70 to 90")
+    assert Spread(n=5, error=0.1).half == pytest.approx(0.196)
+    assert len(tables.distance(runs).sections) == 0  # nothing measured, nothing said
 
 
 def test_summary_says_what_is_missing(report: tuple[Path, str]) -> None:
