@@ -161,7 +161,11 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
         ASKED.look = None
     fitted, peak = time.process_time(), _peak_mib()
     progress(1.0, {})
-    found = score(task, learned, posed, cell.seed, cell.eval_starts, code, judge)
+    try:
+        found = score(task, learned, posed, cell.seed, cell.eval_starts, code, judge)
+    except Exception as error:
+        error.curve = learned.curve  # type: ignore[attr-defined]  # how it was learnt, for the record of the failure
+        raise
     if (value := found.metrics.get("normalized_score")) is not None:
         progress(1.0, {"score": value, "env_steps": posed.problem.meter.used})
     if cell.task in REFERENCES:  # a unit for comparison with papers; the same return on another scale

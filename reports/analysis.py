@@ -60,6 +60,10 @@ class Facts:
         """With the metric's decimals."""
         return number(value, metric) if math.isfinite(value) else "not recorded"
 
+    def unit(self, metric: str) -> str:
+        """As in the schema."""
+        return markdown_text(METRICS[metric].unit)
+
     def verdict(self, claim: str) -> str:
         """The claim and what became of it, with its comparisons."""
         said, findings = self.judged[claim]

@@ -100,11 +100,12 @@ def failure_modes(runs: Runs, load: Load) -> Iterator[Drawing]:
     if not family:
         yield Drawing("failures", None, ["no run of the thesis' method"])
         return
-    figure = Figure(figsize=(COLUMN, 4.6))
+    figure = Figure(figsize=(COLUMN, 5.2))
     ratios = [len(rows) for _, rows in LINKS] + [3.5]
-    axes = figure.subplots(
-        len(ratios), len(runs.tasks), sharex="row", sharey="row", squeeze=False, height_ratios=ratios
-    )
+    axes = figure.subplots(len(ratios), len(runs.tasks), sharey="row", squeeze=False, height_ratios=ratios)
+    for row in (*axes[:-2], axes[-1]):  # between them errors, whose unit is the task's
+        for ax in row[1:]:
+            ax.sharex(row[0])
     missing: set[str] = set()
     for column, (task, title) in zip(axes.T, runs.tasks.items(), strict=True):
         column[0].set_title(two_lines(clean(title)))
@@ -149,8 +150,20 @@ LINKS: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("episodes\n(ERC)", "erc_pearson", ""),
         ],
     ),
-    ("share of plans", [("through\na wall", "plan_wall_crossings", "")]),
-    ("cells of position; HalfCheetah: sd of states", [("one-step\nerror", "plan_one_step_error", "")]),
+    (
+        "share of plans through a wall",
+        [
+            ("base\nmodel", "plan_wall_crossings", "unguided-diffuser"),
+            ("guided", "plan_wall_crossings", ""),
+        ],
+    ),
+    (
+        "one-step error: cells of position; HalfCheetah: sd of states",
+        [
+            ("base\nmodel", "plan_one_step_error", "unguided-diffuser"),
+            ("guided", "plan_one_step_error", ""),
+        ],
+    ),
 ]
 
 

@@ -511,6 +511,11 @@ def test_the_analysis_says_which_link_loses_and_what_is_not_recorded() -> None:
     assert "it falls behind them in the complex one" in text and "**supported**" in text
     assert "ranked with a correlation of not recorded" in text
     assert "The true reward guides no better" in analysis([*records, *level("oracle-diffuser", 15)])
+    assert "Base model: unguided" not in text
+    plans = level("unguided-diffuser", 5, plan_wall_crossings=0.25, plan_one_step_error=0.012)
+    text = analysis([*records[:5], *plans, *records[10:], *level("oracle-diffuser", 15, plan_one_step_error=0.5)])
+    assert r"Base model: unguided, a share of 0.250 \[0.250, 0.250\] of plans leads through a wall, and" in text
+    assert r"Planner: guided by the true reward, a planned token lies 0.500 \[0.500, 0.500\] from" in text
 
 
 def test_reports_need_neither_torch_nor_a_method() -> None:

@@ -32,6 +32,8 @@ def test_whatever_happens_becomes_a_record(desk: Desk) -> None:
         "toy-skips": ("skipped", "not for me"),
     }
     assert records["toy-diverges"].curve == [{"gradient_steps": 1, "loss": 0.5}]  # the last good part of it
+    for unsound in ("toy-nan-policy", "toy-nan-reward"):  # found when scored: how they were learnt is kept
+        assert records[unsound].curve and all(row["loss"] == 1.0 for row in records[unsound].curve)
     assert "budget" in outcomes["toy-greedy"][1]
     good, flat = records["toy-good"], records["toy-flat-reward"]
     assert good.metrics.keys() >= {"score_seen", "score_unseen", "normalized_score", "erc_pearson", "window_pearson"}
