@@ -281,12 +281,9 @@ def tune(
     seeds: Annotated[str, typer.Option(help="1000 and above: suites use those below.")] = "1000,1001",
     folder: Annotated[Path, typer.Option(help="Folder of the journals, from which a study goes on.")] = TUNING,
 ) -> None:
-    """Search a method's settings on a task by behaviour, without the true reward; needs the extra `tune`."""
-    try:
-        from benchmark.tune import Study
-    except ImportError as error:
-        raise UserError(f"{error}: install the extra `tune` (pip install -e '.[tune]')") from error
+    """Search a method's settings on a task by behaviour, without the true reward."""
     from benchmark.suite import load_suite, parse_seeds
+    from benchmark.tune import Study
     from methods.tuned import FOLDER
 
     registry = discovered()

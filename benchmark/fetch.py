@@ -27,30 +27,21 @@ class Original:
     sha256: str | None = None
 
 
-_GYM = "gym_mujoco_v2/halfcheetah_"
+_HALFCHEETAH = {
+    "random": "25407aef85b5d16c0f36b4149341edb4acc6a9e88c1db529b2de19e7464874ba",
+    "medium": "41324e8487a9556d8cfa4538827f8937f4d63dae3030825ebc9f3a726ed08ca0",
+    "medium-replay": "48d494a4770c11f48260736dec090b78bdca8375647ed4d24bfa5b6610c7f683",
+    "full-replay": "27fdf7ea86e5a2cbd24d611ae9e703c86ec2e8e52823abc69dd9af6afb3a36c0",
+    "medium-expert": "015db75dae5bbe8e94029b71fa0bafc2073365df0c94744e71031189f3f79c06",
+    "expert": "d9fe53bb994eb1e20a99b4fa3412cd76a1bb7966a7ff55e0fcbdd6081bd2965f",
+}
 ORIGINALS = {
-    "maze2d-umaze-v1": Original("maze2d/maze2d-umaze-sparse-v1.hdf5"),
-    "maze2d-large-v1": Original("maze2d/maze2d-large-sparse-v1.hdf5"),
-    "maze2d-umaze-dense-v1": Original("maze2d/maze2d-umaze-dense-v1.hdf5"),
-    "maze2d-large-dense-v1": Original("maze2d/maze2d-large-dense-v1.hdf5"),
-    "halfcheetah-random-v2": Original(
-        _GYM + "random-v2.hdf5", "25407aef85b5d16c0f36b4149341edb4acc6a9e88c1db529b2de19e7464874ba"
-    ),
-    "halfcheetah-medium-v2": Original(
-        _GYM + "medium-v2.hdf5", "41324e8487a9556d8cfa4538827f8937f4d63dae3030825ebc9f3a726ed08ca0"
-    ),
-    "halfcheetah-medium-replay-v2": Original(
-        _GYM + "medium_replay-v2.hdf5", "48d494a4770c11f48260736dec090b78bdca8375647ed4d24bfa5b6610c7f683"
-    ),
-    "halfcheetah-full-replay-v2": Original(
-        _GYM + "full_replay-v2.hdf5", "27fdf7ea86e5a2cbd24d611ae9e703c86ec2e8e52823abc69dd9af6afb3a36c0"
-    ),
-    "halfcheetah-medium-expert-v2": Original(
-        _GYM + "medium_expert-v2.hdf5", "015db75dae5bbe8e94029b71fa0bafc2073365df0c94744e71031189f3f79c06"
-    ),
-    "halfcheetah-expert-v2": Original(
-        _GYM + "expert-v2.hdf5", "d9fe53bb994eb1e20a99b4fa3412cd76a1bb7966a7ff55e0fcbdd6081bd2965f"
-    ),
+    f"maze2d-{size}{dense}-v1": Original(f"maze2d/maze2d-{size}{dense or '-sparse'}-v1.hdf5")
+    for dense in ("", "-dense")
+    for size in ("umaze", "large")
+} | {
+    f"halfcheetah-{kind}-v2": Original(f"gym_mujoco_v2/halfcheetah_{kind.replace('-', '_')}-v2.hdf5", digest)
+    for kind, digest in _HALFCHEETAH.items()
 }
 
 

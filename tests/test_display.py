@@ -63,11 +63,11 @@ def test_the_display_shows_counts_progress_and_time_left() -> None:
     for piece in (
         "0/2 cells",
         "1 running  1 waiting",
-        "about 1:30 left",
+        "about 0:01:30 left",
         "expert · maze2d-umaze · seed 0",
         "score 12.5  loss 0.25",
         "env steps/s",
-        "1:00 left",
+        "0:01:00 left",
     ):
         assert piece in shown, piece
     lines = plain.file.getvalue().splitlines()  # type: ignore[attr-defined]
