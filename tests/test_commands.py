@@ -1,5 +1,6 @@
 """The command line: what is there, what is refused, and in which words."""
 
+import csv
 import json
 import resource
 import subprocess
@@ -12,7 +13,8 @@ from made_up import study, write
 
 from benchmark import registry
 from benchmark.errors import UserError
-from tests.desk import ROOT, Desk
+from results.store import Store
+from tests.desk import ROOT, SUITE, Desk
 
 BAD = {
     "suite": (("run", "smokey"), "unknown suite 'smokey'. Did you mean smoke?"),
@@ -76,6 +78,23 @@ def test_a_run_ends_with_tables_and_figures(desk: Desk, tmp_path: Path) -> None:
     assert code == 0 and "toy-good" in out and str(tmp_path / "out") in out
     assert "toy-good" in (tmp_path / "out" / "tables" / "main.md").read_text()
     assert list((tmp_path / "out" / "figures").glob("*.pdf"))
+
+
+def test_runs_of_more_seeds_than_the_suites_own_are_reported_and_kept(desk: Desk, tmp_path: Path) -> None:
+    desk.suite.write_text(SUITE.replace("methods: []", "methods: [random, expert]"))
+    for extra in ((), ("--seeds", "1", "--method", "random")):
+        assert desk.do(*desk.arguments("run", extra=extra))[0] == 0
+    words = (str(desk.suite), "--results", str(desk.results))
+    assert desk.do("report", *words, "--out", str(tmp_path / "out"))[0] == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "tables" / "main.csv").open(encoding="utf-8")))
+    counts = {row["method"]: (row["expected"], row["ok"]) for row in rows}
+    assert counts == {"expert": ("1", "1"), "random": ("2", "2")}  # none of expert, seed 1, which nobody asked for
+    assert desk.do("keep", *words, "--into", str(tmp_path / "kept"))[0] == 0
+    assert sorted((r.method, r.seed) for r in Store(tmp_path / "kept").load()[0]) == [
+        ("expert", 0),
+        ("random", 0),
+        ("random", 1),
+    ]
 
 
 def test_report_without_records_says_what_to_run(desk: Desk) -> None:
