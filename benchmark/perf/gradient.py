@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.perf import Row, allowed, seconds
 from benchmark.perf._unet import TemporalUNet
@@ -54,15 +55,27 @@ class GradientStep:
         self.model.requires_grad_(True)
         self.loss(ascent(self.reward.on_windows)).backward()
 
+    def floor(self) -> float:
+        """CPU seconds of the denoiser's multiplications, forward and back to the window, in large matrix products."""
+        noised, square = torch.randn(BATCH, TOKENS, OBS + ACTS), torch.randn(1024, 1024)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self.model.denoised(noised, torch.zeros(BATCH, dtype=torch.long))
+        products = 2 * STEPS * counter.get_total_flops() / (2 * len(square) ** 3)
+        return float(products * seconds(lambda: square @ square, 10))
+
 
 def rows(steps: Mapping[str, GradientStep], limit: float, times: int) -> Iterator[Row]:
-    """Steps of one network, each beside automatic differentiation through the first of them and beside a limit."""
-    against = "automatic differentiation through the chain"
-    straight = seconds(next(iter(steps.values())).straight, times)
+    """Steps of one network, each beside automatic differentiation and the floor of the first, and beside a limit."""
+    first = next(iter(steps.values()))
+    held = {
+        "automatic differentiation through the chain": seconds(first.straight, times),
+        "floor: the denoiser's multiplications in large matrix products": first.floor(),
+    }
     for network, step in steps.items():
         name = f"Reward-gradient step, {network}, H={TOKENS}, T={STEPS}, batch {BATCH}, two guidance steps"
         ours = seconds(step.ours, times)
-        yield Row(name=name, ours=ours, unit="CPU s", reference=straight, against=against, better=-1)
+        for against, reference in held.items():
+            yield Row(name=name, ours=ours, unit="CPU s", reference=reference, against=against, better=-1)
         yield allowed(name, ours, "CPU s", limit)
 
 
