@@ -116,7 +116,7 @@ def analysis(records: Sequence[Record]) -> str:
     text = TEMPLATES.get_template("analysis.md").render(
         f=facts,
         tasks={task: markdown_text(title) for task, title in facts.runs.tasks.items()},
-        sentences=[markdown_text(sentence(records, by)) for by in ("thesis", "failure modes", "fixes")],
+        sentences=[markdown_text(sentence(records, [by])) for by in ("thesis", "failure modes", "fixes")],
         suite=clean(next(iter(facts.runs.records.values())).suite),
         seeds=facts.runs.table.seed.nunique(),
         ended=ended_all(facts.runs),

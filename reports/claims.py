@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -300,14 +300,15 @@ def brief(records: Iterable[Record]) -> str:
     return "\n".join([*out, "", markdown_text(CAPTION)])
 
 
-def sentence(records: Sequence[Record], by: str = "thesis") -> str:
-    """The verdict on the claims of one origin in one sentence, losses included."""
-    verdicts = [(claim.short, overall(found)) for claim, found in judge(records) if claim.by == by]
-    whose = {"thesis": "of the thesis", "fixes": "of the fix", "failure modes": "on how it fails"}[by]
-    if all(verdict == "undecided" for _, verdict in verdicts):
-        return f"These records decide none of the {len(verdicts)} claims {whose}: see what each lacks."
-    parts = []
-    for word, verb in (("refuted", "refute"), ("undecided", "leave open"), ("supported", "support")):
-        named = [short for short, verdict in verdicts if verdict == word]
-        parts.append(f"{verb} {len(named) or 'none'}" + f" ({'; '.join(named)})" * bool(named))
-    return f"Of {len(verdicts)} claims {whose} these records {parts[0]}, {parts[1]} and {parts[2]}."
+ORIGINS = {"thesis": "of the thesis", "fixes": "of its fix", "failure modes": "on how the thesis' method fails"}
+
+
+def sentence(records: Iterable[Record], by: Sequence[str] = ("thesis", "fixes")) -> str:
+    """The verdict on the claims of some of :data:`ORIGINS` in one sentence, losses first."""
+    judged, parts = [(claim, overall(found)) for claim, found in judge(records)], []
+    for origin in by:
+        of = {v: [c.short for c, given in judged if (c.by, given) == (origin, v)] for v in get_args(Verdict)}
+        named = {v: f"{len(shorts) or 'none'}" + f" ({', '.join(shorts)})" * bool(shorts) for v, shorts in of.items()}
+        said = f"refute {named['refuted']}, support {named['supported']}, leave {len(of['undecided']) or 'none'} open"
+        parts.append(f"of the {sum(map(len, of.values()))} claims {ORIGINS[origin]} these records {said}")
+    return "O" + "; ".join(parts)[1:] + "."

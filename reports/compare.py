@@ -87,7 +87,7 @@ def compare(before: Sequence[Record], after: Sequence[Record], metrics: Sequence
                 cells = [name, number(known[:, 0].mean(), metric), number(known[:, 1].mean(), metric)]
                 shown = [
                     *map(Cell, cells),
-                    Cell(number(gap, metric), bounds(ends, metric)),
+                    Cell(number(gap, metric), bounds(ends, metric), f"n={len(known)}"),
                     Cell(word, bold=word in ("better", "worse")),
                 ]
                 lines.append(Line(title, some.control, shown))

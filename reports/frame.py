@@ -185,6 +185,12 @@ class Estimate:
         return self.statuses["ok"]
 
 
+def in_range(found: Interval | None, metric: str) -> Interval | None:
+    """The part of an interval that a metric can reach."""
+    low, high = METRICS[metric].range if metric in METRICS else (-math.inf, math.inf)
+    return found and Interval(max(found.low, low), min(found.high, high))
+
+
 def estimate(runs: Runs, task: str, method: str, metric: str) -> Estimate:
     """Mean and interval over the seeds of one cell; failed runs are counted, not averaged.
 
@@ -197,14 +203,11 @@ def estimate(runs: Runs, task: str, method: str, metric: str) -> Estimate:
     used = cell[(cell.status == "ok") & np.isfinite(cell[metric].astype(float))]
     values = used[metric].to_numpy(float)
     found = mean_interval(values, rng_for(task, method, metric))
-    if found and metric in METRICS:
-        low, high = METRICS[metric].range
-        found = Interval(max(found.low, low), min(found.high, high))
     spreads = [spread for id in used.id if (spread := runs.records[id].spread.get(metric))]
     halves = [half for spread in spreads if (half := spread.half) is not None]
     made = Estimate(
         mean=float(values.mean()) if len(values) else math.nan,
-        interval=found,
+        interval=in_range(found, metric),
         n=len(values),
         statuses=Counter(map(str, cell.status)),
         samples=[spread.n for spread in spreads],

@@ -18,7 +18,6 @@ from reports.gallery import Shown
 from reports.render import TEMPLATES, Table, clean, html_table
 from reports.style import look
 from reports.tables import HEADLINE, conditions, ended_all
-from reports.verdict import verdict
 from results.schema import COSTS, METRICS, Record
 from results.store import Store
 
@@ -56,8 +55,7 @@ def page(
     fixed: dict[str, Any] = {
         "suite": suite or ", ".join(sorted({r.suite for r in runs.records.values()})),
         "ended": ended_all(runs),
-        "sentences": [sentence(evidence, by) for by in ("thesis", "fixes")],
-        "verdict": [line.removeprefix("- ") for line in verdict(runs)],
+        "verdict": sentence(evidence),
         "conditions": conditions(runs),
         "tables": [(t.name, Markup(html_table(t))) for t in tables],
         "problems": [*runs.notes, *problems],

@@ -15,8 +15,7 @@ from reports.build import build
 from reports.claims import brief, sentence
 from reports.frame import Runs, gather, main_suite
 from reports.render import markdown, markdown_text
-from reports.tables import aggregate, conditions, ended_all, headline, main
-from reports.verdict import verdict
+from reports.tables import AGGREGATE, aggregate, conditions, ended_all, headline, main
 from results.schema import Record
 from results.store import Store
 
@@ -39,12 +38,11 @@ def counts(runs: Runs) -> str:
 
 
 BLOCKS: dict[str, Callable[[Runs, list[Record]], str]] = {
-    "headline": lambda runs, _: markdown(headline(runs), stacked=True),
+    "headline": lambda runs, _: markdown(headline(runs, AGGREGATE), stacked=True),
     "main": lambda runs, _: markdown(main(runs)),
     "aggregate": lambda runs, _: markdown(aggregate(runs), stacked=True),
     "counts": lambda runs, _: counts(runs),
-    "verdict": lambda runs, _: "\n".join(map(markdown_text, verdict(runs))),
-    "sentence": lambda _, records: " ".join(markdown_text(sentence(records, by)) for by in ("thesis", "fixes")),
+    "sentence": lambda _, records: markdown_text(sentence(records)),
     "claims": lambda _, records: brief(records),
 }
 _BLOCK = re.compile(r"<!-- begin:([\w-]+) -->\n(.*?)<!-- end:\1 -->", re.DOTALL)

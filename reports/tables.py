@@ -1,22 +1,27 @@
 """The tables: what stands in which column, what is bold, what is said where a number is missing."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from reports.frame import Estimate, Runs, estimate, rng_for
+from reports.frame import Estimate, Runs, estimate, in_range, rng_for
 from reports.render import Cell, Line, Section, Table
 from reports.statistics import (
     MIN_SEEDS,
     Interval,
+    Strata,
     iqm,
     iqm_interval,
     paired_difference,
+    pooled_iqm,
+    pooled_mean,
     probability_of_improvement,
 )
-from results.schema import COSTS, METRICS
+from results.schema import COSTS, METRICS, Metric
 
 MAIN = ("score_seen", "score_unseen", "d4rl_score", "erc_pearson", "erc_pearson_mixture")
 HEADLINE = ("score_seen", "score_unseen", "erc_pearson")
@@ -24,23 +29,32 @@ AGGREGATE = ("normalized_score", "erc_pearson")
 ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 NONE = "\N{EN DASH}"
 WITHIN = "Within one run"
-READING = (
-    f"Mean over seeds [95 % interval: Student's on the bootstrap variance of seeds; n<{MIN_SEEDS}: too few for one]. "
-    "Bold: best contestant and those whose paired difference to it has an interval that holds 0 (only cells in which "
-    "every run ended well compete). † control: a yardstick, not a contestant. k/N ok: only k of N runs ended well and "
-    "the mean is over these."
-)
+TIED = "whose paired difference to it has an interval that holds 0"
+
+
+def about(metric: str) -> Metric:
+    """What the schema says of a metric or a cost."""
+    return METRICS.get(metric) or COSTS[metric]
 
 
 def label(metric: str) -> str:
     """The metric's label with an arrow towards better."""
-    return METRICS[metric].label + ARROWS[METRICS[metric].better]
+    return about(metric).label + ARROWS[about(metric).better]
+
+
+def reading(runs: Runs) -> str:
+    """How to read a table of means, for its caption."""
+    return (
+        f"Mean over n = {runs.table.seed.nunique()} seeds [95 % interval: Student's, bootstrap variance of seeds; n<"
+        f"{MIN_SEEDS}: too few for one]. Bold: best contestant and those {TIED} (only cells in which every run ended "
+        "well compete). † control: a yardstick, not a contestant. k/N ok: only k of N runs ended well and the mean is "
+        "over these."
+    )
 
 
 def number(value: float, metric: str) -> str:
     """With as many decimals as the schema says, thousands apart for costs."""
-    known = METRICS.get(metric) or COSTS[metric]
-    text = f"{value:{',' if metric in COSTS else ''}.{known.digits}f}"
+    text = f"{value:{',' if metric in COSTS else ''}.{about(metric).digits}f}"
     return "\N{MINUS SIGN}" + text[1:] if text.startswith("-") and float(text.replace(",", "")) else text.lstrip("-")
 
 
@@ -71,10 +85,10 @@ def cell(found: Estimate, metric: str, bold: bool = False) -> Cell:
     """A metric's entry; where no run has it, why."""
     if found.n == 0:
         return Cell(NONE) if found.ok else Cell("/".join(sorted(found.statuses)))
-    limits = [f"n<{MIN_SEEDS}"] * (metric in METRICS and found.n < MIN_SEEDS)
+    limits = [f"n<{MIN_SEEDS}"] * (found.n < MIN_SEEDS)
     limits += [f"{found.n}/{found.expected} ok"] * (found.n < found.expected)
-    interval = bounds(found.interval, metric) if metric in METRICS else ""
-    return Cell(number(found.mean, metric), interval, ", ".join(limits), bold)
+    equal = metric in COSTS and found.interval and found.interval.low == found.interval.high
+    return Cell(number(found.mean, metric), bounds(None if equal else found.interval, metric), ", ".join(limits), bold)
 
 
 def winners(runs: Runs, task: str, metric: str) -> set[str]:
@@ -82,24 +96,32 @@ def winners(runs: Runs, task: str, metric: str) -> set[str]:
 
     Only methods compete all of whose expected runs have the metric, three at least: fewer give no interval.
     """
-    sign = METRICS[metric].better
-    values: dict[str, pd.Series] = {}
+    values: dict[str, Strata] = {}
     for method in runs.methods:
         found = estimate(runs, task, method, metric)
-        if sign and method not in runs.controls and found.n == found.expected >= MIN_SEEDS:
-            values[method] = runs.of(task, method).set_index("seed")[metric].astype(float)
+        if about(metric).better and method not in runs.controls and found.n == found.expected >= MIN_SEEDS:
+            values[method] = [runs.of(task, method)[metric].to_numpy(float)]
+    return tied(values, about(metric).better, pooled_mean, "tie", task, metric)
+
+
+def tied(values: Mapping[str, Strata], sign: int, statistic: Callable[..., Any], *key: str) -> set[str]:
+    """The method of the best statistic, and those that the paired difference to it over seeds cannot tell from it.
+
+    Args:
+        values: by method, per task float ``[n_k]``, finite, entry by entry the same seeds.
+        sign: +1 where higher is better, -1 where lower is.
+        statistic: of strata, as :func:`reports.statistics.pooled_mean`.
+        key: names the draws.
+    """
     if not values:
         return set()
-    best = max(values, key=lambda m: sign * values[m].mean())
-    tied = {best}
+    best = max(values, key=lambda m: sign * float(statistic(*values[m])))
+    found = {best}
     for method, ours in values.items():
-        shared = ours.index.intersection(values[best].index)
-        _, gap = paired_difference(
-            [values[best][shared].to_numpy()], [ours[shared].to_numpy()], rng_for("tie", task, metric, best, method)
-        )
-        if gap and gap.low <= 0 <= gap.high:
-            tied.add(method)
-    return tied
+        if [*map(len, ours)] == [*map(len, values[best])]:
+            _, gap = paired_difference(values[best], ours, rng_for(*key, best, method))
+            found |= {method} if gap and gap.low <= 0 <= gap.high else set()
+    return found
 
 
 def _lines(runs: Runs, cells: Callable[[str], Sequence[Cell]], methods: Sequence[str] | None = None) -> list[Line]:
@@ -148,7 +170,7 @@ def main(runs: Runs) -> Table:
         entries = _metrics(runs, task, metrics)
         ends = {m: Cell(ended(estimate(runs, task, m, MAIN[0]))) for m in runs.methods}
         sections.append(Section(title, _lines(runs, lambda m, e=entries, r=ends: [*e(m), r[m]])))  # type: ignore[misc]
-    caption = f"Imitation and reward quality. Score: {METRICS['score_seen'].unit}. {READING} "
+    caption = f"Imitation and reward quality. Score: {METRICS['score_seen'].unit}. {reading(runs)} "
     caption += "; ".join(conditions(runs)) + "."
     return Table("main", caption, [*map(label, metrics), "Runs"], sections, data(runs, metrics))
 
@@ -159,7 +181,7 @@ def headline(runs: Runs, metrics: Sequence[str] = HEADLINE) -> Table:
     lines = _lines(runs, lambda m: [c for e in entries for c in e(m)])
     groups = [(title, len(metrics)) for title in runs.tasks.values()]
     header = [METRICS[m].short or METRICS[m].label for m in metrics] * len(groups)
-    caption = f"Score from seen and unseen starts ({METRICS['score_seen'].unit}) and ERC (Pearson). {READING}"
+    caption = f"Score ({METRICS['score_seen'].unit}) and reward quality. {reading(runs)}"
     return Table("headline", caption, header, [Section("", lines)], data(runs, metrics), groups)
 
 
@@ -187,8 +209,10 @@ def _grouped(name: str, group: str, said: str) -> Callable[[Runs], Table]:
     def made(runs: Runs) -> Table:
         metrics = measured(runs, [m for m in METRICS if METRICS[m].group == group])
         kinds = {m: sorted({*runs.table.reward_kind[runs.table.method == m]} - {"", "none"}) for m in runs.methods}
-        of_reward = group != "imitation"
-        shown = [m for m in runs.methods if kinds[m] or not of_reward] if metrics else []
+        of_reward = group not in ("imitation", "planning")
+        known = {m for m in runs.methods if runs.table.loc[runs.table.method == m, metrics].notna().any(axis=None)}
+        named = {m for m in kinds if kinds[m]} if of_reward else known if group == "planning" else {*runs.methods}
+        shown = [m for m in runs.methods if m in named] if metrics else []
         sections, said_of_one = [], ""
         for task, title in runs.tasks.items():
             entries = _metrics(runs, task, metrics)
@@ -203,9 +227,13 @@ def _grouped(name: str, group: str, said: str) -> Callable[[Runs], Table]:
         without = [runs.methods[m] for m in runs.methods if m not in shown]
         caption = said if metrics else f"{said}No run has one of these. "
         caption += said_of_one
-        caption += f"Without a reward in any run, so not listed: {'; '.join(without)}. " if without and metrics else ""
+        caption += (
+            f"Without {'a reward' if of_reward else 'one'} in any run, so not listed: {'; '.join(without)}. "
+            if without and metrics
+            else ""
+        )
         header = [*["Kind"] * of_reward, *map(label, metrics)]
-        return Table(name, caption + READING, header, sections if metrics else [], data(runs, metrics, shown))
+        return Table(name, caption + reading(runs), header, sections if metrics else [], data(runs, metrics, shown))
 
     return made
 
@@ -214,6 +242,7 @@ KIND = "Kind: what the method calls its reward (raw, shaped, or of whole traject
 imitation = _grouped(
     "imitation", "imitation", "Imitation: scores, returns, and distances to the demonstrator's states. "
 )
+planning = _grouped("planning", "planning", "Plans of diffusion planners against the simulator. ")
 reward = _grouped("reward", "correlation", f"Reward quality: correlations by measure and coverage. {KIND}")
 distance = _grouped("distance", "distance", f"Distances between learnt and true reward. {KIND}")
 reoptimised = _grouped("reoptimised", "reoptimised", f"Fresh agents trained on the learnt reward alone. {KIND}")
@@ -221,45 +250,46 @@ reoptimised = _grouped("reoptimised", "reoptimised", f"Fresh agents trained on t
 
 def iqms(runs: Runs) -> Table:
     """Interquartile means of each task and of all, with 95 % intervals; methods with a failure are not aggregated."""
-    lines, rows, tasks = [], [], [*runs.tasks]
-    for method in runs.methods:
-        cells: list[Cell] = []
-        row: dict[str, object] = {"method": method, "title": runs.methods[method], "control": method in runs.controls}
-        for metric in AGGREGATE:
-            strata = [runs.of(t, method)[metric].astype(float).to_numpy() for t in tasks]
-            for name, part in [*zip(tasks, ([s] for s in strata), strict=True), ("all", strata)]:
-                values = np.concatenate(part)
-                if not len(values) or not np.isfinite(values).all():
-                    have = int(np.isfinite(values).sum())
-                    cells.append(Cell(f"{have}/{len(values)} values" if have else NONE))
-                    continue
-                value, ends = iqm(values), iqm_interval(part, rng_for("iqm", name, method, metric))
-                few = f"n<{MIN_SEEDS}" if min(map(len, part)) < MIN_SEEDS else ""
-                cells.append(Cell(number(value, metric), bounds(ends, metric), few))
-                low, high = ends or (math.nan, math.nan)
-                row |= {f"{metric}_{name}": value, f"{metric}_{name}_low": low, f"{metric}_{name}_high": high}
-        lines.append(Line(runs.methods[method], method in runs.controls, cells))
-        rows.append(row)
+    tasks = [*runs.tasks]
+    cells: dict[str, list[Cell]] = {m: [] for m in runs.methods}
+    rows: dict[str, dict[str, object]] = {
+        m: {"method": m, "title": title, "control": m in runs.controls} for m, title in runs.methods.items()
+    }
+    for metric, (name, part) in product(AGGREGATE, [*((t, [t]) for t in tasks), ("all", tasks)]):
+        values = {m: [runs.of(t, m)[metric].to_numpy(float) for t in part] for m in runs.methods}
+        whole = {m: v for m, v in values.items() if min(map(len, v)) and np.isfinite(np.concatenate(v)).all()}
+        rivals = {m: v for m, v in whole.items() if m not in runs.controls and min(map(len, v)) >= MIN_SEEDS}
+        bold = tied(rivals, METRICS[metric].better, pooled_iqm, "iqm", name, metric)
+        for m, strata in values.items():
+            if m not in whole:
+                have, total = int(np.isfinite(np.concatenate(strata)).sum()), sum(map(len, strata))
+                cells[m].append(Cell(f"{have}/{total} values" if have else NONE))
+                continue
+            ends = in_range(iqm_interval(strata, rng_for("iqm", name, m, metric)), metric)
+            value = float(pooled_iqm(*strata))
+            few = "" if ends else f"n<{MIN_SEEDS}"
+            cells[m].append(Cell(number(value, metric), bounds(ends, metric), few, m in bold))
+            low, high = ends or (math.nan, math.nan)
+            found = {"": value, "_low": low, "_high": high, "_n": sum(map(len, strata))}
+            rows[m] |= {f"{metric}_{name}{end}": x for end, x in found.items()}
+    n = runs.table.seed.nunique()
     caption = (
-        f"Interquartile means over seeds (all: over tasks and seeds) with 95 % bootstrap intervals; n<{MIN_SEEDS}: "
+        f"Interquartile means over n = {n} seeds (all: over tasks and seeds, n = {n * len(tasks)}) with 95 % bootstrap "
+        f"intervals; n<{MIN_SEEDS}: too few seeds for one. Bold: best contestant and those {TIED}. k/N values: a run "
+        "has none, so there is no mean. † control."
     )
-    caption += "too few seeds for one. k/N values: a run has none, so there is no mean. † control."
     header = [*runs.tasks.values(), "all"] * len(AGGREGATE)
     groups = [(label(metric), len(tasks) + 1) for metric in AGGREGATE]
-    return Table("iqm", caption, header, [Section("", lines)], pd.DataFrame(rows), groups)
+    lines = _lines(runs, cells.__getitem__)
+    return Table("iqm", caption, header, [Section("", lines)], pd.DataFrame([*rows.values()]), groups)
 
 
 def cost(runs: Runs) -> Table:
     """What a run took."""
-    sections = [
-        Section(title, _lines(runs, lambda m, t=task: [cell(estimate(runs, t, m, c), c) for c in COSTS]))  # type: ignore[misc]
-        for task, title in runs.tasks.items()
-    ]
-    caption = (
-        "Cost of a run: mean over the runs that ended well. † control: a yardstick, not a contestant. "
-        "k/N ok: only k of N runs ended well."
-    )
-    return Table("cost", caption, [COSTS[c].label for c in COSTS], sections, data(runs, [*COSTS]))
+    metrics = [*COSTS, *measured(runs, [m for m in METRICS if METRICS[m].group == "cost"])]
+    sections = [Section(title, _lines(runs, _metrics(runs, task, metrics))) for task, title in runs.tasks.items()]
+    caption = f"Cost of a run; without interval: the same in all. {reading(runs)}"
+    return Table("cost", caption, [*map(label, metrics)], sections, data(runs, metrics))
 
 
 def aggregate(runs: Runs) -> Table:
@@ -276,7 +306,8 @@ def aggregate(runs: Runs) -> Table:
         "and the probability that a run does better than a run of that contestant on the same task, with 95 % "
         f"stratified bootstrap intervals (seeds within tasks; n<{MIN_SEEDS}: too few for one). A method with a failed, "
         "missing or undefined value anywhere is not aggregated: k/N values. A probability without interval: every pair "
-        "was won, or lost, on each task. † control."
+        f"was won, or lost, on each task. n = {len(runs.table) // len(runs.methods)} runs a method. Bold: the best "
+        f"contestant and those {TIED}. † control."
     )
     header = ["IQM", "mean difference to best", "P(better than best)"] * len(AGGREGATE)
     return Table("aggregate", caption, header, [Section("", lines)], pd.DataFrame(rows), groups)
@@ -308,7 +339,7 @@ def _aggregate(runs: Runs, metric: str) -> tuple[dict[str, list[Cell]], dict[str
             cells[method] = [Cell(f"{have}/{total} values" if have else NONE), Cell(NONE), Cell(NONE)]
             continue
         found: list[tuple[str, float, Interval | None]] = [
-            ("iqm", iqm(np.concatenate(strata)), iqm_interval(strata, rng_for("iqm", method, metric)))
+            ("iqm", iqm(np.concatenate(strata)), in_range(iqm_interval(strata, rng_for("iqm", method, metric)), metric))
         ]
         if best and method != best and [*map(len, strata)] == [*map(len, whole[best])]:
             rng = rng_for("best", method, best, metric)
@@ -320,12 +351,14 @@ def _aggregate(runs: Runs, metric: str) -> tuple[dict[str, list[Cell]], dict[str
             keys = (f"{metric}_{what}", f"{metric}_{what}_low", f"{metric}_{what}_high")
             numbers[method] |= dict(zip(keys, (value, low, high), strict=True))
         few = "" if found[0][2] else f"n<{MIN_SEEDS}"
+        gap = found[1][2] if len(found) > 1 and method in rivals else None
+        first = method == best or bool(gap and gap.low <= 0 <= gap.high)
         cells[method] = [
             Cell(
                 number(value, "erc_pearson" if what == "improvement" else metric),
                 bounds(ends, "erc_pearson" if what == "improvement" else metric),
                 few,
-                method == best and what == "iqm",
+                what == "iqm" and first,
             )
             for what, value, ends in found
         ]
@@ -355,7 +388,7 @@ def _short(reason: str) -> str:
     return reason if len(reason) <= 200 else reason[:199] + "…"
 
 
-TABLES = (main, iqms, aggregate, imitation, reward, distance, reoptimised, cost, failures)
+TABLES = (main, iqms, aggregate, imitation, planning, reward, distance, reoptimised, cost, failures)
 
 
 def ended_all(runs: Runs) -> str:

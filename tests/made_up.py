@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from envs.maze2d import LARGE_TASK, UMAZE_TASK
 from envs.problem import Task
 from envs.rollout import rollout
+from reports.render import Cell, Line, Section, Table
 from results.schema import Record
 
 # name: title, control, kind of reward, score, ERC
@@ -28,6 +30,7 @@ METHODS: dict[str, tuple[str, bool, str, float, float]] = {
     "unguided-diffuser": ("Unguided diffuser", True, "none", 20, 0),
     "oracle-diffuser": ("Oracle diffuser", True, "raw", 86, 1),
 }
+EVIL = "<script>alert(1)</script> $x_1^2$ 50% & # | {b} ~ `c` \\input{d} [*e*](f)\x1b[31m\n| new row |"
 TASKS = {"maze2d-umaze": "Maze2D U-Maze", "maze2d-large": "Maze2D Large", "halfcheetah": "HalfCheetah"}
 MAZES: dict[str, Task] = {"maze2d-umaze": UMAZE_TASK, "maze2d-large": LARGE_TASK}
 
@@ -169,3 +172,9 @@ def sweeps() -> list[Record]:
         for s in range(3)
     ]
     return [r.model_copy(update={"id": f"{i:016x}"}) for i, r in enumerate(made)]
+
+
+def hostile() -> Table:
+    """A table whose every text would break out of its format."""
+    section = Section(EVIL, [Line(EVIL, False, [Cell(EVIL, "[0, 1]", "n<3"), Cell("1.0", bold=True)])])
+    return Table("t", EVIL, [EVIL, "b"], [section], pd.DataFrame({"title": [EVIL], "x": [1.0]}))

@@ -83,6 +83,15 @@ def column(tab: Any, index: int) -> list[str]:
     return [text.strip() for text in tab.locator(f"#leaderboard tbody tr > :nth-child({index})").all_inner_texts()]
 
 
+def test_bold_is_what_it_is_in_the_tables(tab: Any, made: Path) -> None:
+    source = (made.parent / "tables" / "main.html").read_text()
+    rows = re.findall(r"<tr><th scope=\"row\">(.*?)</th>(.*?)</tr>", source, re.DOTALL)
+    bold = sorted(name for name, cells in rows if re.match(r"<td><strong>", cells.strip()))
+    tab.uncheck("#controls")
+    shown = [name.strip() for name in tab.locator("tr:has(td:nth-child(3).best) th").all_inner_texts()]
+    assert sorted(shown) == bold != []
+
+
 def test_it_sorts(tab: Any) -> None:
     tab.click("[data-sort=score_seen]")
     assert tab.locator("th[aria-sort=descending]").count() == 1

@@ -52,6 +52,7 @@
     return (value < 0 && /[1-9]/.test(text) ? "\u2212" : "") + text;
   };
   const mean = (xs) => xs.reduce((a, b) => a + b, 0) / xs.length;
+  const half = (xs) => (T95[xs.length - 2] ?? 1.96) * Math.sqrt(xs.reduce((a, x) => a + (x - mean(xs)) ** 2, 0) / (xs.length - 1) / xs.length);
 
   // rows of the table: one per task and method
   const summarise = () => {
@@ -69,16 +70,14 @@
     const rows = [...cells.values()].map((cell) => {
       const values = {};
       for (const name of metrics) {
-        const xs = cell.runs.filter((r) => name in r.values).map((r) => r.values[name]);
+        const seeds = new Map(cell.runs.filter((r) => name in r.values).map((r) => [r.seed, r.values[name]]));
+        const xs = [...seeds.values()];
         if (!xs.length) continue;
         const m = mean(xs), known = state.suite === data.suite && data.intervals[cell.task]?.[cell.method]?.[name];
         let ends = null;
         if (known && known[2] === xs.length) ends = known;
-        else if (xs.length >= FEWEST) {
-          const half = (T95[xs.length - 2] ?? 1.96) * Math.sqrt(xs.reduce((a, x) => a + (x - m) ** 2, 0) / (xs.length - 1) / xs.length);
-          ends = [m - half, m + half];
-        }
-        values[name] = { mean: m, ends, n: xs.length };
+        else if (xs.length >= FEWEST) ends = [m - half(xs), m + half(xs)];
+        values[name] = { mean: m, ends, n: xs.length, seeds };
       }
       return { ...cell, values };
     });
@@ -129,10 +128,16 @@
     }
     $("leaderboard").tHead.replaceChildren(line);
     const best = {};
+    const competes = (row, value) => value && !row.control && value.n === row.runs.length && value.n >= FEWEST;
     for (const name of shown.metrics) for (const row of shown.rows) {
-      const way = data.metrics[name].better, value = row.values[name];
-      if (way && value && !row.control && value.n === row.runs.length && (best[row.task + name] === undefined || way * value.mean > way * best[row.task + name])) best[row.task + name] = value.mean;
+      const way = data.metrics[name].better, value = row.values[name], top = best[row.task + name];
+      if (way && competes(row, value) && (!top || way * value.mean > way * top.mean)) best[row.task + name] = value;
     }
+    const tied = (row, value, top) => {
+      if (!top || !competes(row, value)) return false;
+      const gaps = [...value.seeds].filter(([seed]) => top.seeds.has(seed)).map(([seed, x]) => x - top.seeds.get(seed));
+      return value === top || (gaps.length >= FEWEST && Math.abs(mean(gaps)) <= half(gaps));
+    };
     $("leaderboard").tBodies[0].replaceChildren(...shown.rows.map((row) => {
       const tr = make("tr", null, row.control ? { class: "control" } : {});
       const name = make("th", null, { scope: "row" });
@@ -145,7 +150,7 @@
         const value = row.values[metric];
         const td = make("td", value ? undefined : row.runs.some((r) => r.status === "ok") ? "\u2013" : [...new Set(row.runs.map((r) => r.status))].join("/"));
         if (value) {
-          if (best[row.task + metric] === value.mean) td.className = "best";
+          if (tied(row, value, best[row.task + metric])) td.className = "best";
           const button = make("button", number(value.mean, metric), { type: "button", "data-cell": row.task + "\0" + row.method, "aria-label": `${number(value.mean, metric)}: runs of ${titleOf(row)} on ${data.tasks[row.task]}` });
           td.append(button);
           const more = [value.ends ? `[${number(value.ends[0], metric)}, ${number(value.ends[1], metric)}]` : `n=${value.n}`];

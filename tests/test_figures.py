@@ -1,0 +1,74 @@
+"""What figures take from records and artefacts."""
+
+import numpy as np
+import pytest
+from made_up import TASKS, record
+
+from envs.maze2d import LARGE_TASK, distances, goal_cell
+from reports import mazes, studies, style
+from reports.frame import gather
+from results.schema import METRICS
+
+
+def test_free_places_are_the_layouts() -> None:
+    """Cell centres in the ball's coordinates lie 0.2 short of the index; walls are walls and free cells free."""
+    walls = LARGE_TASK.picture["walls"].astype(float)
+    index = np.stack(np.meshgrid(*map(np.arange, walls.shape), indexing="ij"), -1)
+    for offset in (-0.6, -0.2, 0.2):
+        np.testing.assert_array_equal(mazes.free(walls, index + offset), walls == 0)
+    assert not mazes.free(walls, np.array([[[-5.0, 2.0], [2.0, 50.0]]])).any()
+    assert len(distances("###\n#G#\n###", goal_cell("###\n#G#\n###"))) == 1
+
+
+def test_standardised_rewards_keep_their_order() -> None:
+    values, where = np.array([[1.0, 2.0], [3.0, 100.0]]), np.array([[True, True], [True, False]])
+    found = mazes.standardised(values, where)
+    assert np.isnan(found[1, 1])
+    assert found[where].mean() == pytest.approx(0)
+    assert found[where].std() == pytest.approx(1)
+    np.testing.assert_allclose(mazes.standardised(3 * values + 7, where), found)
+    assert not mazes.standardised(np.ones((2, 2)), where)[where].any()  # a constant reward is flat, not an error
+
+
+def test_looks_are_fixed_and_distinct() -> None:
+    assert style.look("gail") == style.KNOWN["gail"]
+    assert style.look("a-new-method") == style.look("a-new-method")
+    assert len({colour for colour, _ in style.KNOWN.values()}) == len(style.KNOWN)
+    assert not {c for c, _ in style.KNOWN.values()} & set(style.OTHERS)
+
+
+def test_a_run_that_another_suite_has_left_stands_in_the_sweep() -> None:
+    made = [
+        record("bc", "halfcheetah", s, demos=n, suite="sweep", variant=f"demos={n}") for n in (1, 3) for s in (0, 1)
+    ]
+    made += [record("bc", "halfcheetah", s, demos=10, suite="quick") for s in (0, 1)]
+    made += [record("bc", "halfcheetah", s, demos=20, step_budget=1) for s in (0, 1)]  # of another budget: no part
+    (drawn,) = studies.sweep(made, studies.DEMOS, "demos", "demonstrations")
+    assert drawn.figure is not None
+    lines = [line.get_xdata() for axes in drawn.figure.axes for line in axes.get_lines()]
+    assert {x for line in lines if len(line) > 2 for x in line} == {1, 3, 10}
+
+
+def test_figure_10_shows_how_good_plans_are_or_that_it_was_not_recorded() -> None:
+    plans = {"plan_wall_crossings": 0.25, "plan_one_step_error": 0.5, "normalized_score": 10.0}
+    made = [
+        record("diffusion-irl-mse", t, s, metrics=plans if t == "maze2d-umaze" else {})
+        for t in TASKS
+        for s in (0, 1, 2)
+    ]
+    (drawn,) = studies.failure_modes(gather(made), lambda id: {})
+    assert drawn.figure is not None
+    rows = np.reshape(drawn.figure.axes, (5, len(TASKS)))
+    first, rest = rows[2][0], rows[2][1:]
+    assert [x for line in first.lines for x in line.get_xdata() if line.get_marker() != "None"] == [0.25]
+    assert [[text.get_text() for text in ax.texts] for ax in rest] == [["none recorded"]] * 2
+    (drawn,) = studies.failure_modes(gather([record("diffusion-irl-mse", "t", 0)]), lambda id: {})
+    assert METRICS["plan_wall_crossings"].label in drawn.notes[0]
+
+
+def test_the_worst_run_is_drawn_or_named_never_another() -> None:
+    made = [record("bc", "maze2d-umaze", s, metrics={"normalized_score": x}) for s, x in enumerate((50.0, 10.0))]
+    runs, kept = gather(made), {made[0].id: {"walls": np.zeros((3, 3))}}
+    load = lambda id: kept.get(id, {})  # noqa: E731
+    assert mazes.chosen(runs, load, "maze2d-umaze", ("walls",))["bc"][0] == 0
+    assert not mazes.chosen(runs, load, "maze2d-umaze", ("walls",), worst=True)

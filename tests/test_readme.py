@@ -1,0 +1,86 @@
+"""What stands in the checkout because of the committed records is what they give."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from made_up import record, study, sweeps
+from PIL import Image
+
+from reports.analysis import analysis
+from reports.readme import digests, manifest, rendered
+from results.schema import Record
+from results.store import Store
+
+ROOT = Path(__file__).parents[1]
+
+
+def stale_blocks(path: Path, records: list[Record]) -> list[str]:
+    """Names of the generated blocks of a page that are not what the records give."""
+    old = path.read_text(encoding="utf-8")
+    blocks = re.compile(r"<!-- begin:(.*?) -->\n(.*?)<!-- end", re.DOTALL)
+    pairs = zip(blocks.findall(old), blocks.findall(rendered(old, records)), strict=True)
+    return [name for (name, before), (_, after) in pairs if before != after]
+
+
+def test_readme_blocks_are_made_and_checked(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    blocks = "".join(f"<!-- begin:{n} -->\nold\n<!-- end:{n} -->\ntext\n" for n in ("headline", "counts", "aggregate"))
+    readme.write_text(f"# Title\n{blocks}")
+    records = study(3, ["bc", "gail", "expert"], ["halfcheetah", "maze2d-umaze"])
+    assert stale_blocks(readme, records) == ["headline", "counts", "aggregate"]
+    readme.write_text(rendered(readme.read_text(), [*records, *sweeps()[:9]]))  # of the largest suite, no sweep
+    assert stale_blocks(readme, records) == []
+    text = readme.read_text()
+    assert text.startswith("# Title\n<!-- begin:headline -->\n| Method |")
+    assert text.count("text\n") == 3
+    assert "2 methods and 1 controls on 2 tasks with 3 seeds" in text
+    readme.write_text(text.replace("2 methods", "8 methods"))
+    assert stale_blocks(readme, records) == ["counts"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- begin:nothing -->\n<!-- end:nothing -->", "unknown blocks nothing: choose from headline"),
+        ("<!-- begin:main -->\n", "without its partner"),
+        ("<!-- begin:main -->\n<!-- end:counts -->", "without its partner"),
+    ],
+)
+def test_readme_marks_that_are_wrong_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rendered(text, study(3, ["bc"], ["halfcheetah"]))
+
+
+def test_what_stands_because_of_the_committed_records_is_what_they_give() -> None:
+    """README, analysis and manifest; and a whole report: tables and page by their bytes, figures by their data."""
+    reference = ROOT / "results" / "reference"
+    records, corrupt = Store(reference).load()
+    assert not corrupt
+    assert stale_blocks(ROOT / "README.md", records) == []
+    assert (ROOT / "reports" / "ANALYSIS.md").read_text(encoding="utf-8") == analysis(records)
+    assert (reference / "README.md").read_text(encoding="utf-8") == manifest(records)
+    committed = json.loads((reference / "digests.json").read_text())
+    assert digests(reference) == committed
+    with Image.open(reference / "understanding.png") as image:
+        assert image.info["Data"] == committed["figures/understanding.png"]
+
+
+def test_the_analysis_says_which_link_loses_and_what_is_not_recorded() -> None:
+    def level(method: str, score: float, **metrics: float) -> list[Record]:
+        control = method in ("expert", "oracle-diffuser", "unguided-diffuser", "oracle-value")
+        found = {"normalized_score": score, "score_seen": score, "score_unseen": score, **metrics}
+        return [record(method, "halfcheetah", s, metrics=found, control=control) for s in range(5)]
+
+    records = [*level("expert", 100), *level("unguided-diffuser", 5), *level("diffusion-irl-mse", 20, erc_pearson=0.1)]
+    text = analysis([*records, *level("oracle-diffuser", 60), *level("gail", 90)])
+    assert "Of the 80.0 points that it misses, 40.0 go with the learnt reward, 40.0 remain with the true one" in text
+    assert "it falls behind GAIL and AIRL on HalfCheetah" in text and "**supported**" in text
+    assert "ranked with a correlation of not recorded" in text
+    assert "The true reward guides no better" in analysis([*records, *level("oracle-diffuser", 15)])
+    assert "Base model: unguided" not in text
+    plans = level("unguided-diffuser", 5, plan_wall_crossings=0.25, plan_one_step_error=0.012)
+    text = analysis([*records[:5], *plans, *records[10:], *level("oracle-diffuser", 15, plan_one_step_error=0.5)])
+    assert r"Base model: unguided, a share of 0.250 \[0.250, 0.250\] of plans leads through a wall, and" in text
+    assert r"Planner: guided by the true reward, a planned token lies 0.500 \[0.500, 0.500\] from" in text
