@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -169,10 +170,8 @@ def status(
         }
         for cell in cells
     ]
-    counts: dict[str, int] = {}
+    counts = Counter(str(row["status"]) for row in rows)
     names = {cell.id: str(cell) for cell in cells}
-    for row in rows:
-        counts[str(row["status"])] = counts.get(str(row["status"]), 0) + 1
     if as_json:
         found = {"counts": counts, "corrupt": [str(c.path) for c in corrupt], "cells": rows}
         print(json.dumps({**found, "unavailable": registry.unavailable}, indent=1))
