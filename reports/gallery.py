@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import seaborn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
@@ -96,7 +97,7 @@ def figures(
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever the user has set
-        matplotlib.rcParams.update(RC)
+        seaborn.set_theme("paper", "ticks", rc=RC)  # ours over seaborn's
         for (key, caption), made in zip(FIGURES.items(), _makers(runs, load, records), strict=True):
             number, name = key.split()
             count = 0
