@@ -35,7 +35,7 @@ def fill(store: Store, cells: list[Cell]) -> None:
     for cell in cells:
         task = next(t for _, t in records if cell.task.startswith(t))
         like = records.get((cell.method, task), records["gail", task])
-        with np.load(reference.folder(like.id) / "artefacts.npz") as kept:
+        with np.load(reference.folder(like.id) / "artefacts.npz", allow_pickle=False) as kept:
             arrays = {name: kept[name].astype(np.float32) for name in kept}
         for name, (episodes, every) in KEEP.items():
             if name in arrays:
