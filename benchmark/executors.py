@@ -134,9 +134,10 @@ def _end_with_parent(pipe: Connection) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _work(cell: Cell, root: Path, provenance: dict[str, Any], pipe: Connection) -> None:
+def _work(cell: Cell, root: Path, provenance: dict[str, Any], pipe: Connection, gpus: dict[str, str]) -> None:
     """Body of a worker process: runs one cell, reports through ``pipe``, sends the record."""
     os.setsid()  # a group of its own: ended as a whole, and out of the terminal's reach
+    os.environ |= gpus  # the server that it is forked from has those of its start
     store = Store(root)
     log = os.open(store.log_path(cell.id), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -213,9 +214,9 @@ class Processes:
 
     def submit(self, cell: Cell) -> None:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_work, args=(cell, self._store.root.absolute(), self._provenance, theirs)
-        )
+        gpus = {name: value for name, value in os.environ.items() if name.endswith("VISIBLE_DEVICES")}
+        given = cell, self._store.root.absolute(), self._provenance, theirs, gpus
+        process = self._context.Process(target=_work, args=given)
         process.start()
         theirs.close()
         self._running.append(_Worker(cell, process, ours))

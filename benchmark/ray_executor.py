@@ -20,7 +20,7 @@ from benchmark.cell import Cell
 from benchmark.errors import UserError
 from benchmark.executors import REPORT_EVERY, Died, Event, Finished, Left, Processes
 from benchmark.provenance import ROOT
-from benchmark.runner import Listener, run
+from benchmark.runner import Interrupt, Listener, run
 from envs.datasets import cache_dir
 from results.schema import Record
 from results.store import WORK, Store
@@ -46,7 +46,8 @@ def _run(described: dict[str, Any], results: str, cache: str, provenance: dict[s
     store.prepare()
     if store.get(cell.id) is None:  # it stands if a node was lost between writing and reporting it
         executor = Processes(1, store, provenance, [cell.method_module, cell.task_module])
-        run([cell], store, executor, Listener(), provenance)
+        with Interrupt() as interrupt:  # cancelled, it writes down where it is
+            run([cell], store, executor, Listener(), provenance, interrupt)
     record, files = store.get(cell.id), {}
     assert record is not None
     if not Path(results).is_dir():

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,27 @@ def test_artefacts_come_back_from_nodes_that_do_not_see_the_results(cluster: Any
     assert [record.status for record in store.load()[0]] == ["ok"]
     assert (store.folder(cell.id) / "artefacts.npz").is_file()
     assert not list((tmp_path / "runs" / ".work").iterdir())
+
+
+@pytest.mark.parametrize(("share", "at_once", "wait"), [(0.5, 2, 120), (1.0, 1, 2)])
+def test_cells_share_a_gpu_as_their_suite_says(
+    cluster: Any, tmp_path: Path, share: float, at_once: int, wait: int
+) -> None:
+    """Ray counts GPUs as it is told to: this one need not be there."""
+    node = cluster.add_node(num_cpus=4, num_gpus=1)
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(SUITE + f"gpus: {{toy-shares: {share}}}\n")
+    found, store = registry.discover(), Store(tmp_path / "runs")
+    found.method("tests.toys:SHARES")
+    settings = {"toy-shares": {"sleep": wait, "trace": str(tmp_path / "trace")}}
+    todo = cells("ray", load_suite(str(suite))[1], found, ["toy-shares"], [], range(4), settings)
+    store.prepare()
+    run(todo, store, RayCluster(store, {}, cluster.address), Listener(), {})
+    cluster.remove_node(node)
+    said = [line.split() for line in (tmp_path / "trace").read_text().splitlines()]
+    assert [record.status for record in store.load()[0]] == ["ok"] * 4
+    assert {gpu for _, gpu in said} == {"0"}
+    assert max(accumulate(int(word) for word, _ in said)) == at_once
 
 
 def test_an_address_is_of_a_cluster(desk: Desk) -> None:

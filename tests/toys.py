@@ -126,6 +126,26 @@ def hoards(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Lea
     return Learned(Constant(problem.action_space.shape[0]), None, "none", curve)
 
 
+def shares(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    """Says that it is there and on which GPU, waits for a second one like it, stays a little, says that it goes."""
+
+    def say(word: int) -> None:
+        with open(config.trace, "a") as file:
+            file.write(f"{word} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
+
+    def there() -> int:
+        with open(config.trace) as file:
+            return sum(line.startswith("1") for line in file)
+
+    say(1)
+    until = time.monotonic() + config.sleep
+    while there() < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    say(-1)
+    return Learned(Constant(problem.action_space.shape[0]), None, "none")
+
+
 def counts(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
     """A long loop that can be interrupted; leaves a line for every count."""
     so_far = {"sum": 0.0}
@@ -184,6 +204,7 @@ HANGS = _toy("toy-hangs", hangs)
 HANGS_WITH_CHILD = _toy("toy-hangs-with-child", hangs_with_child)
 EATS_MEMORY = _toy("toy-eats-memory", eats_memory)
 HOARDS = _toy("toy-hoards", hoards, recovers_reward=False)
+SHARES = _toy("toy-shares", shares, recovers_reward=False)
 COUNTS = _toy("toy-counts", counts, recovers_reward=False)
 SHOWS = _toy("toy-shows", shows, recovers_reward=False)
 WIDE_POLICY = _toy("toy-wide-policy", wide_policy)
