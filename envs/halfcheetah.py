@@ -250,7 +250,7 @@ def _task(name: str, title: str, kin: str, replay: str) -> Task:
         base=partial(base, task=name),
         demos=demos,
         expert=expert,
-        default_demos=10,
+        default_demos=50,
         step_budget=200_000,
         source=f"Gymnasium 0.29 HalfCheetah-v4 (Towers et al. 2024); base data after D4RL's {replay} (Fu et al. 2020)",
         states_of=states_of,

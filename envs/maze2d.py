@@ -353,8 +353,8 @@ def task(
     )
 
 
-UMAZE_TASK = task("maze2d-umaze", "Maze2D U-Maze", UMAZE, 300, 200_000, 2, (2, 1))
-LARGE_TASK = task("maze2d-large", "Maze2D Large", LARGE, 800, 300_000, 10, (4, 8))
+UMAZE_TASK = task("maze2d-umaze", "Maze2D U-Maze", UMAZE, 300, 200_000, 3, (2, 1))
+LARGE_TASK = task("maze2d-large", "Maze2D Large", LARGE, 800, 300_000, 50, (4, 8))
 VARIANTS: dict[str, dict[str, Any]] = {
     "sparse": {"reward_kind": "sparse"},
     "corner": {"reward_kind": "corner"},

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from benchmark.conformance import DYNAMIC, STATIC
+from envs import halfcheetah, maze2d
 from results.schema import METRICS
 from tests.conftest import copy_checkout
 
@@ -95,9 +96,12 @@ def test_every_metric_is_explained_in_its_group() -> None:
     assert unexplained == set()
 
 
-def test_table_of_demonstrations_holds_the_means_of_its_records() -> None:
+def test_default_demonstrations_are_the_most_before_bc_saturates_in_the_table_of_its_records() -> None:
     path = ROOT / "results" / "reference" / "bc-by-demonstrations.csv"
     means = pd.read_csv(path).groupby(["task", "demonstrations"])["score_unseen"].mean().round().astype(int)
     page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
-    for task, title in {"maze2d-umaze": "U-Maze", "maze2d-large": "Large", "halfcheetah": "HalfCheetah"}.items():
-        assert f"| {title} | {' | '.join(str(mean) for mean in means[task])} |" in page
+    for task, title in ((maze2d.UMAZE_TASK, "U-Maze"), (maze2d.LARGE_TASK, "Large"), (halfcheetah.TASK, "HalfCheetah")):
+        found = means[task.name]
+        assert f"| {title} | {' | '.join(str(mean) for mean in found)} |" in page
+        unsaturated = (found < 90).cummin()
+        assert task.default_demos == unsaturated[unsaturated].index.max()
