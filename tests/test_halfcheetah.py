@@ -98,6 +98,17 @@ def test_stored_policy_returns_what_its_file_says(name):
     assert abs(found.mean() - described["mean"]) < 4 * described["std"] / 20**0.5 * 2**0.5 + 0.02 * described["mean"]
 
 
+@pytest.mark.parametrize(("name", "low", "high"), [("medium", 4_000, 5_000), ("expert", 10_000, np.inf)])
+def test_levels_are_those_promised_and_their_learning_is_told(name: str, low: float, high: float) -> None:
+    path = halfcheetah.stored(name)
+    described = json.loads(path.with_suffix(".json").read_text())
+    found = described["return_upright"]
+    assert low <= found["mean"] <= high and found["episodes"] == 20 and path.stat().st_size < 1e6
+    curve = [row["return_upright"] for row in described["curve"]]
+    assert curve[0] < 0.6 * curve[-1] and described["curve"][-1]["env_steps"] > described["curve"][0]["env_steps"]
+    assert abs(curve[-1] - found["mean"]) < 0.02 * curve[-1]
+
+
 def test_stored_policy_is_the_network_it_came_from(tmp_path):
     torch.manual_seed(0)
     net = MLPPolicy(17, [-1] * 6, [1] * 6, (32, 32))
