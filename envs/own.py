@@ -277,10 +277,11 @@ def _task(d: Description, path: Path) -> RecordedTask:
                 f"{d.environment}: its {kind} space is {space}; needed is a Box of one axis, for actions with limits: "
                 f"register it in Gymnasium wrappers (FlattenObservation, RescaleAction) and name that id"
             )
-    horizon = d.horizon or (plain.spec.max_episode_steps if plain.spec else None)
-    if horizon is None:
+    limit = d.horizon or (plain.spec.max_episode_steps if plain.spec else None)
+    if limit is None:
         raise FormatError(f"{d.environment} has no time limit: give `horizon`, the steps of an episode")
-    recorded = load(demonstrations, horizon, d.absorbing)
+    recorded = load(demonstrations, limit, d.absorbing)
+    horizon = recorded.trajectories.steps  # the limit, or a step less of D4RL's files: scores compare equal lengths
     env, one = partial(GymBatch, d, horizon), GymBatch(d, horizon, 1)
     for seed in range(PROBES):
         rng, policy = np.random.default_rng(seed), Uniform(one.action_space)
@@ -293,7 +294,7 @@ def _task(d: Description, path: Path) -> RecordedTask:
 
     def base(seed: int) -> Dataset:
         if d.base is not None:
-            return load(path.parent / d.base, horizon, d.absorbing)
+            return load(path.parent / d.base, limit, d.absorbing)
         made_by = hashlib.sha256(repr((d.environment, sorted(d.kwargs.items()), horizon, d.absorbing)).encode())
         build = partial(
             record,

@@ -165,6 +165,26 @@ def test_minari_and_base_data(pendulum: Path, tmp_path: Path) -> None:
         load_task(described(tmp_path, demonstrations="mine-v0", base="base.npz"))
 
 
+@pytest.mark.parametrize("timeouts", [True, False])
+def test_episodes_are_as_long_as_d4rls_files_tell(pendulum: Path, tmp_path: Path, timeouts: bool) -> None:
+    """Their last step leads nowhere that is recorded: demonstrations and the task's episodes are one step shorter."""
+    demos = load_task(pendulum).demos(N, 0)
+    obs, acts, _ = demos.trajectories.transitions()
+    flat = {"observations": obs, "actions": acts, "rewards": demos.rewards.ravel(), "terminals": np.zeros(N * T, bool)}
+    with h5py.File(tmp_path / "d4rl.hdf5", "w") as file:
+        for key, value in (flat | ({"timeouts": np.arange(N * T) % T == T - 1} if timeouts else {})).items():
+            file[key] = value
+    whole = described(tmp_path, demonstrations="d4rl.hdf5", base="d4rl.hdf5", horizon=T)
+    if timeouts:
+        with pytest.raises(TaskError, match=f"episode 0 has {T - 1} usable steps, .*give a horizon of at most {T - 1}"):
+            load_task(whole)
+        whole = described(tmp_path, demonstrations="d4rl.hdf5", base="d4rl.hdf5", horizon=T - 1)
+    task = load_task(whole)
+    assert task.horizon == task.make_env(1).horizon == T - 1
+    for found in (task.demos(N, 0), task.base(0)):
+        assert np.array_equal(found.rewards, demos.rewards[:, : T - 1])
+
+
 def test_episodes_that_terminate_are_refused_unless_absorbed(tmp_path: Path) -> None:
     episodes = played(gymnasium.make("InvertedPendulum-v4"), 4)
     lengths = [len(one["acts"]) for one in episodes]
