@@ -6,6 +6,7 @@ import secrets
 import sys
 from collections import Counter
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -271,28 +272,47 @@ def perf(
 
 @app.command()
 def tune(
-    method: Annotated[str, typer.Argument(help="Name, or package.module:NAME.")],
-    task: Annotated[str, typer.Argument(help="Name of a task.")],
-    trials: Annotated[int, typer.Option(min=1, help="Configurations in all, the present one first.")] = 20,
-    seconds: Annotated[float, typer.Option(min=1, help="CPU seconds in all, after which no trial begins.")] = 3600,
+    methods: Annotated[str, typer.Argument(help="Names, or package.module:NAME, joined by commas.")],
+    tasks: Annotated[str, typer.Argument(help="Names of tasks, joined by commas.")],
+    trials: Annotated[int, typer.Option(min=1, help="Configurations of each study, the present one first.")] = 20,
+    seconds: Annotated[float, typer.Option(min=1, help="CPU seconds of a study, after which no trial begins.")] = 3600,
     suite: Annotated[str, typer.Option(help="Suite that gives budget and demonstrations.")] = "quick",
     steps: Annotated[int | None, typer.Option(min=1, help="Environment steps of a trial, not the suite's.")] = None,
     seeds: Annotated[str, typer.Option(help="1000 and above: suites use those below.")] = "1000,1001",
-    folder: Annotated[Path, typer.Option(help="Folder of the journals, from which a study goes on.")] = TUNING,
+    folder: Annotated[Path, typer.Option(help="Folder of the journals, from which studies go on.")] = TUNING,
+    workers: Annotated[int, typer.Option(min=1, help="Trials at a time, each in a process of its own.")] = 1,
 ) -> None:
-    """Search a method's settings on a task by behaviour, without the true reward."""
+    """Search settings by behaviour, without the true reward: a study of each method on each task."""
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from optuna.trial import FrozenTrial
+
     from benchmark.suite import load_suite, parse_seeds
-    from benchmark.tune import Study
+    from benchmark.tune import Attempt, Study, named_attempt, run
     from methods.tuned import FOLDER
 
-    registry = discovered()
-    found, _ = registry.method(method)
-    content = load_suite(suite)[1]
-    if steps:
-        content = content.model_copy(update={"step_budget": {task: steps}})
-    study = Study(found, registry.task(task)[0], content, parse_seeds(seeds), folder)
-    study.run(trials, seconds, lambda trial: print(f"{trial.number}: {trial.value} {trial.user_attrs}", flush=True))
-    print(f"{study.write(FOLDER)}: {study.outcome()['chosen'] or 'the present settings'}")
+    registry, content, chosen_seeds = discovered(), load_suite(suite)[1], parse_seeds(seeds)
+    names = {}
+    for task, method in product(tasks.split(","), methods.split(",")):
+        budget = content.model_copy(update={"step_budget": {task: steps}}) if steps else content
+        given = registry.method(method)[0], registry.task(task)[0], budget, chosen_seeds, folder
+        names[Study(*given)] = method, task
+
+    def told(study: Study, trial: FrozenTrial) -> None:
+        print(f"{study.path.stem} {trial.number}: {trial.value} {trial.user_attrs}", flush=True)
+
+    if workers == 1:
+        run(list(names), trials, seconds, told)
+    else:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+
+            def elsewhere(study: Study, chosen: dict[str, Any]) -> "Future[Attempt]":
+                return pool.submit(named_attempt, *names[study], study.suite, study.seeds, chosen)
+
+            run(list(names), trials, seconds, told, elsewhere, workers)
+    for study in names:
+        print(f"{study.write(FOLDER)}: {study.outcome()['chosen']}")
 
 
 @app.command("new-method")

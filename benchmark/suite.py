@@ -16,6 +16,7 @@ from benchmark.registry import Registry
 from envs.own import RecordedTask, line_of
 from envs.problem import Task
 from methods.base import Method
+from methods.tuned import laid_over, with_settings
 from results.schema import cell_id
 
 FOLDER = Path(__file__).parent / "suites"
@@ -125,13 +126,6 @@ def suite_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def _over(old: Any, new: Any) -> Any:
-    """``new`` laid over ``old``: mappings key by key, however deep; anything else replaces."""
-    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-        return new
-    return {**old, **{key: _over(old.get(key), value) for key, value in new.items()}}
-
-
 def _read(name: str, beside: Path, files: dict[Path, str]) -> tuple[Path, dict[str, Any]]:
     """Path and content, what it includes put under it; ``files`` gets the text of each file that was read."""
     path = beside / name if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
@@ -147,7 +141,7 @@ def _read(name: str, beside: Path, files: dict[Path, str]) -> tuple[Path, dict[s
     if not isinstance(content, dict):
         raise UserError(f"suite {path} holds a {type(content).__name__}; keys and values are needed")
     if "include" in content:
-        content = _over(_read(str(content.pop("include")), path.parent, files)[1], content)
+        content = laid_over(_read(str(content.pop("include")), path.parent, files)[1], content)
     return path, {key: value for key, value in content.items() if value is not None}
 
 
@@ -214,10 +208,7 @@ def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str,
         own.get(task.name, {}),
         assigned,
     ):
-        for key, value in layer.items():
-            for part in reversed(key.split(".")):
-                value = {part: value}
-            merged = _over(merged, value)
+        merged = with_settings(merged, layer)
     try:
         config = method.config(**merged)
     except ValidationError as error:

@@ -2,18 +2,20 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from benchmark.errors import UserError
+from benchmark.options import discovered
 from benchmark.pose import pose
 from benchmark.suite import Suite, settings_of
 from envs.problem import Floats, Task
@@ -21,6 +23,7 @@ from envs.rollout import rollout
 from envs.seeding import seed_of, stream
 from methods.base import Learned, Method
 from methods.similarity import gaussian_mmd2
+from methods.tuned import setting
 
 FIRST_SEED = 1000  # suites use seeds below it
 HELD_OUT, STATES = 10, 1000
@@ -47,8 +50,43 @@ def behaviour_distance(task: Task, learned: Learned, seed: int) -> float:
     return float(gaussian_mmd2(states(own.obs), states(held_out.obs)))
 
 
+class Attempt(NamedTuple):
+    """What came of one configuration: the criterion, or None and the reason; CPU seconds."""
+
+    value: float | None
+    reason: str
+    cpu_seconds: float
+
+
+def attempt(method: Method, task: Task, suite: Suite, seeds: Sequence[int], chosen: dict[str, Any]) -> Attempt:
+    """Runs a method with chosen settings; settings that break it are a bad attempt, not the end of the study."""
+    began, found = time.process_time(), []
+    try:
+        config = method.config(**settings_of(method, task, suite, chosen))
+        demos, budget = suite.demonstrations(task)[0], suite.step_budget.get(task.name, task.step_budget)
+        for seed in seeds:
+            torch.manual_seed(seed)
+            base_seed = seed if suite.base_seed == "cell" else suite.base_seed
+            posed = pose(task, seed, demos, budget, base_seed, False, lambda fraction, values: None)
+            learned = method.fit(posed.problem, config, stream("tuning", method.name, task.name, seed))
+            found.append(behaviour_distance(task, learned, seed))
+        if not np.isfinite(found).all():
+            raise ArithmeticError(f"criterion {found} is not finite")
+        value, reason = float(np.mean(found)), ""
+    except Exception as error:
+        value, reason = None, f"{type(error).__name__}: {error}"
+    return Attempt(value, reason, round(time.process_time() - began, 1))
+
+
+def named_attempt(method: str, task: str, suite: Suite, seeds: Sequence[int], chosen: dict[str, Any]) -> Attempt:
+    """:func:`attempt` by names, for other processes: methods cannot be sent there."""
+    torch.set_num_threads(1)
+    registry = discovered()
+    return attempt(registry.method(method)[0], registry.task(task)[0], suite, seeds, chosen)
+
+
 class Study:
-    """A study that goes on where it was stopped.
+    """A study that goes on where it was stopped; its first trial are the settings that stand.
 
     Args:
         method, task: what is tuned.
@@ -74,9 +112,10 @@ class Study:
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(self.path))),
             study_name=json.dumps([suite.model_dump(mode="json"), seeds], sort_keys=True),
-            sampler=optuna.samplers.TPESampler(seed=FIRST_SEED, n_startup_trials=5),
             load_if_exists=True,
         )
+        drawn = len(self._study.trials)  # a study that goes on draws anew
+        self._study.sampler = optuna.samplers.TPESampler(seed=FIRST_SEED + drawn, n_startup_trials=5)
         for lost in self._study.get_trials(states=(TrialState.RUNNING,)):  # an interrupted process left it
             self._study.tell(lost.number, state=TrialState.FAIL)
 
@@ -85,39 +124,28 @@ class Study:
         """Trials with an outcome, good or not."""
         return self._study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
 
-    def run(self, trials: int, seconds: float, tell: Callable[[FrozenTrial], None]) -> None:
-        """Adds trials until there are ``trials`` in all or their CPU seconds exceed ``seconds``."""
-        while len(self.finished) < trials and sum(t.user_attrs["cpu_seconds"] for t in self.finished) < seconds:
-            trial = self._study.ask()
-            chosen = {}
-            if trial.number:  # the first one is the settings that stand
-                chosen = {
-                    name: values[trial.suggest_int(name, 0, len(values) - 1)]
-                    for name, values in self.method.search.items()
-                }
-            began = time.process_time()
-            trial.set_user_attr("settings", chosen)
-            try:
-                value, state, reason = self._value(chosen), TrialState.COMPLETE, ""
-            except Exception as error:  # settings that break the method are a bad trial, not the end of the study
-                value, state, reason = None, TrialState.PRUNED, f"{type(error).__name__}: {error}"
-            trial.set_user_attr("reason", reason)
-            trial.set_user_attr("cpu_seconds", round(time.process_time() - began, 1))
-            tell(self._study.tell(trial, value, state))
+    @property
+    def cpu_seconds(self) -> list[float]:
+        """Of each finished trial."""
+        return [trial.user_attrs["cpu_seconds"] for trial in self.finished]
 
-    def _value(self, chosen: dict[str, Any]) -> float:
-        config = self.method.config(**settings_of(self.method, self.task, self.suite, chosen))
-        found = []
-        for seed in self.seeds:
-            torch.manual_seed(seed)
-            demos = self.suite.demonstrations(self.task)[0]
-            budget = self.suite.step_budget.get(self.task.name, self.task.step_budget)
-            posed = pose(self.task, seed, demos, budget, seed, False, lambda fraction, values: None)
-            learned = self.method.fit(posed.problem, config, stream("tuning", self.method.name, self.task.name, seed))
-            found.append(behaviour_distance(self.task, learned, seed))
-        if not np.isfinite(found).all():
-            raise ArithmeticError(f"criterion {found} is not finite")
-        return float(np.mean(found))
+    def ask(self) -> tuple[Trial, dict[str, Any]]:
+        """The next trial and its settings: all that are searched, by name."""
+        trial = self._study.ask()
+        if trial.number:
+            names = self.method.search.items()
+            chosen = {name: values[trial.suggest_int(name, 0, len(values) - 1)] for name, values in names}
+        else:
+            stands = settings_of(self.method, self.task, self.suite, {})
+            chosen = {name: setting(stands, name) for name in self.method.search}
+        trial.set_user_attr("settings", chosen)
+        return trial, chosen
+
+    def tell(self, trial: Trial, found: Attempt) -> FrozenTrial:
+        """Ends a trial."""
+        trial.set_user_attr("reason", found.reason)
+        trial.set_user_attr("cpu_seconds", found.cpu_seconds)
+        return self._study.tell(trial, found.value, TrialState.PRUNED if found.value is None else TrialState.COMPLETE)
 
     def outcome(self) -> dict[str, Any]:
         """The study as data: how it was made, every trial, the chosen settings (those of the least value)."""
@@ -132,6 +160,7 @@ class Study:
             "seeds": self.seeds,
             "step_budget": self.suite.step_budget.get(self.task.name, self.task.step_budget),
             "demos": self.suite.demonstrations(self.task)[0],
+            "base_seed": self.suite.base_seed,
             "search": {name: list(values) for name, values in self.method.search.items()},
             "trials": [{"value": t.value, **t.user_attrs} for t in self.finished],
             "chosen": best.user_attrs["settings"],
@@ -144,3 +173,51 @@ class Study:
         whole = path.with_suffix(".tmp")
         whole.write_text(json.dumps(self.outcome(), indent=1) + "\n")
         return whole.replace(path)
+
+
+Submit = Callable[[Study, dict[str, Any]], "Future[Attempt]"]
+
+
+def here(study: Study, chosen: dict[str, Any]) -> "Future[Attempt]":
+    """Runs an attempt in this process, at once."""
+    done: Future[Attempt] = Future()
+    done.set_result(attempt(study.method, study.task, study.suite, study.seeds, chosen))
+    return done
+
+
+def run(
+    studies: Sequence[Study],
+    trials: int,
+    seconds: float,
+    tell: Callable[[Study, FrozenTrial], None],
+    submit: Submit = here,
+    workers: int = 1,
+) -> None:
+    """Adds trials to each study until there are ``trials`` in all or their CPU seconds exceed ``seconds``.
+
+    Studies take turns, so that an interruption leaves them all about as far; within a turn the longest go first.
+
+    Args:
+        studies: each of its own journal.
+        trials, seconds: of each study.
+        tell: is told of every trial that ended.
+        submit: starts an attempt.
+        workers: attempts at a time.
+    """
+    running: dict[Future[Attempt], tuple[Study, Trial]] = {}
+
+    def begun(study: Study) -> int:
+        return len(study.finished) + sum(other is study for other, _ in running.values())
+
+    while True:
+        left = [study for study in studies if begun(study) < trials and sum(study.cpu_seconds) < seconds]
+        if left and len(running) < workers:
+            study = min(left, key=lambda one: (begun(one), -max(one.cpu_seconds, default=0.0)))
+            trial, chosen = study.ask()
+            running[submit(study, chosen)] = study, trial
+        elif running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                study, trial = running.pop(future)
+                tell(study, study.tell(trial, future.result()))
+        else:
+            return

@@ -17,6 +17,7 @@ from methods.planner import Planner, Planning
 from methods.pretraining import TOY, TUNED, BaseModel, base_model
 from methods.rewards import WindowReward
 from methods.similarity import SIMILARITIES
+from methods.tuned import tuned
 from methods.windows import WindowSampler, normal_noise
 
 DIVERGED, FIRST = 10.0, 10  # a loss 10 times the mean size of the first 10 ends the run; one alone may be near zero
@@ -134,6 +135,19 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
 SOURCE = "Oliveira 2024, Inverse RL using Generative Planning Models in Trajectory Space (MSc thesis, UCL)"
 
 
+# the number of updates stays, so that trials cost about the same
+SEARCH: dict[str, list[Any]] = {
+    "planning.scale": [0.3, 1.0, 3.0],
+    "planning.inner": [1, 2, 4],
+    "planning.temperature": [0.5, 1.0],
+    "planning.execute": [2, 4],
+    "learning_rate": [5e-4, 2e-3, 5e-3],
+    "batch": [32, 64],
+    "compared": [0, 2, 8],
+    "hidden": [(256, 128, 64), (64, 64)],
+}
+
+
 def _method(similarity: str, label: str) -> Method:
     fixed: Any = {"similarity": (Literal[similarity], similarity)}
     return Method(
@@ -142,7 +156,8 @@ def _method(similarity: str, label: str) -> Method:
         source=SOURCE,
         fit=fit,
         config=create_model(f"DiffusionIRL_{similarity}", __base__=DiffusionIRL, **fixed),
-        tuned=TUNED,
+        tuned=tuned(f"diffusion-irl-{similarity}", TUNED),
+        search=SEARCH,
         smoke={"base": TOY.model_dump(), "hidden": (16,), "updates": 2, "batch": 4},
     )
 

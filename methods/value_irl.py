@@ -25,6 +25,7 @@ from methods.diffuser import Diffuser
 from methods.planner import Planner, Planning
 from methods.policies import MLPPolicy
 from methods.pretraining import BASE_MODELS, TOY, BaseModel, base_model
+from methods.tuned import tuned
 from methods.value import Value, Valuing, discounted, fit_value
 from methods.windows import WindowSampler
 
@@ -185,13 +186,28 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 
+SEARCH: dict[str, list[Any]] = {
+    "ratio.learning_rate": [1e-3, 3e-3, 1e-2],
+    "ratio.penalty": [3e-4, 0.01, 0.1, 1.0],
+    "value.discount": [0.98, 0.99, 0.995],
+    "value.steps": [8, 10, 20],
+    "tuning.value": [0.0, 0.5, 1.0],
+    "tuning.learning_rate": [1e-4, 3e-4, 1e-3],
+    "planning.temperature": [0.25, 0.5, 1.0],
+    "planning.candidates": [4, 8, 16],
+}
+
 _METHOD = Method(
     name="diffusion-irl-value",
     title="Diffusion-IRL + value",
     source="this project; after Oliveira 2024, Kostrikov et al. 2022 (value) and Peng et al. 2019 (weights)",
     fit=fit,
     config=ValueIRL,
-    tuned={task: {"base": BASE_MODELS[task].model_dump()} | settings for task, settings in SETTINGS.items()},
+    tuned=tuned(
+        "diffusion-irl-value",
+        {task: {"base": BASE_MODELS[task].model_dump()} | settings for task, settings in SETTINGS.items()},
+    ),
+    search=SEARCH,
     smoke={
         "base": TOY.model_dump(),
         "ratio": {"updates": 20},

@@ -8,14 +8,15 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.registry import discover
-from benchmark.suite import Suite
-from benchmark.tune import FIRST_SEED, Study
-from envs.maze2d import UMAZE_TASK
+from benchmark.suite import Suite, settings_of
+from benchmark.tune import FIRST_SEED, Study, run
+from envs.maze2d import LARGE_TASK, UMAZE_TASK
 from envs.problem import Floats, Problem
 from methods import tuned
 from methods.base import Config, Learned, Method, PolicyPart
 from tests.desk import Desk
 
+FOUND = discover()  # before any test changes the folder that methods read
 SUITE = Suite(description="short", seeds=[0], timeout_s=60, step_budget={"maze2d-umaze": 10})
 
 
@@ -51,16 +52,14 @@ def study(folder: Path, found: Method, seeds: tuple[int, ...] = (FIRST_SEED,)) -
 
 def test_better_behaviour_wins_and_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    first = study(tmp_path, method(gain=[-10.0, 10.0]))
-    first.run(3, 60, lambda trial: told.append(trial.number))
-    again = study(tmp_path, method(gain=[-10.0, 10.0]))
-    again.run(8, 60, lambda trial: told.append(trial.number))
-    again.run(8, 60, lambda trial: told.append(trial.number))
+    for trials in (3, 8, 8):
+        again = study(tmp_path, method(gain=[-10.0, 10.0]))
+        run([again], trials, 60, lambda of, trial: told.append(trial.number))
     assert told == list(range(8))
     outcome = again.outcome()
-    assert outcome["trials"][0]["settings"] == {} and outcome["chosen"] == {"gain": 10.0}
-    by_gain = {json.dumps(trial["settings"]): trial["value"] for trial in outcome["trials"]}
-    assert by_gain['{"gain": 10.0}'] < by_gain["{}"] < by_gain['{"gain": -10.0}']
+    assert outcome["trials"][0]["settings"] == {"gain": 0.0} and outcome["chosen"] == {"gain": 10.0}
+    by_gain = {trial["settings"]["gain"]: trial["value"] for trial in outcome["trials"]}
+    assert by_gain[10.0] < by_gain[0.0] < by_gain[-10.0]
 
     monkeypatch.setattr(tuned, "FOLDER", tmp_path / "new")
     again.write(tmp_path / "new")
@@ -85,17 +84,42 @@ def test_the_command_writes_the_study(tmp_path: Path, desk: Desk, monkeypatch: p
     assert (len(found["trials"]), found["seeds"], found["step_budget"], found["demos"]) == (2, [1003], 7, 3)
 
 
+def test_studies_take_turns(tmp_path: Path) -> None:
+    told: list[tuple[str, int]] = []
+    made = [Study(STEER, task, SUITE, [FIRST_SEED], tmp_path) for task in (UMAZE_TASK, LARGE_TASK)]
+    run(made, 2, 60, lambda of, trial: told.append((of.task.name, trial.number)))
+    assert [number for _, number in told] == [0, 0, 1, 1] and len(set(told)) == 4
+
+
+def test_trials_of_several_studies_run_in_other_processes(
+    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned, "FOLDER", tmp_path / "studies")
+    budget = ("--trials", "2", "--suite", str(desk.suite), "--steps", "7", "--seeds", "1003", "--workers", "2")
+    tasks = "maze2d-umaze,maze2d-large"
+    code, out, errors = desk.do("tune", "tests.test_tune:STEER", tasks, *budget, "--folder", str(tmp_path / "journals"))
+    assert code == 0, errors
+    told = {line.split(":")[0] for line in out.splitlines()[:4]}
+    assert told == {f"steer--maze2d-{maze} {number}" for maze in ("umaze", "large") for number in (0, 1)}
+    alone = study(tmp_path / "alone", STEER, (1003,))
+    found = json.loads((tmp_path / "studies" / "steer--maze2d-umaze.json").read_text())["trials"]
+    assert [t["reason"] for t in found] == ["", ""] and found[0]["settings"] == alone.ask()[1]
+
+
 def test_settings_that_break_a_method_are_a_bad_trial(tmp_path: Path) -> None:
     made = study(tmp_path, method(breaks=[True]))
-    made.run(3, 60, lambda trial: None)
-    trials = made.outcome()["trials"]
+    run([made], 3, 60, lambda of, trial: None)
+    outcome = made.outcome()
+    trials = outcome["trials"]
     assert [trial["reason"] for trial in trials] == ["", *["ArithmeticError: as intended"] * 2]
-    assert [trial["value"] is None for trial in trials] == [False, True, True] and made.outcome()["chosen"] == {}
+    assert [trial["value"] is None for trial in trials] == [False, True, True] and made.outcome()["chosen"] == {
+        "breaks": False
+    }
 
 
 def test_no_trial_begins_after_the_time(tmp_path: Path) -> None:
     made = study(tmp_path, method(gain=[1.0]))
-    made.run(50, 1e-9, lambda trial: None)
+    run([made], 50, 1e-9, lambda of, trial: None)
     assert len(made.finished) == 1
 
 
@@ -108,15 +132,16 @@ def test_evaluated_seeds_and_nothing_to_search_are_refused(tmp_path: Path) -> No
 
 def test_committed_studies_fit_their_methods() -> None:
     """Every stored choice is one that its method takes, on seeds that no suite evaluates."""
-    methods = discover().methods
     for path in tuned.FOLDER.glob("*.json"):
         found = json.loads(path.read_text())
-        chosen = methods[found["method"]][0]
+        chosen, task = FOUND.method(found["method"])[0], FOUND.task(found["task"])[0]
         assert path.stem == f"{found['method']}--{found['task']}" and min(found["seeds"]) >= FIRST_SEED
-        assert chosen.config(**chosen.tuned[found["task"]]).model_dump(mode="json").items() >= found["chosen"].items()
+        stands = settings_of(chosen, task, SUITE, {})
+        assert {name: tuned.setting(stands, name) for name in found["chosen"]} == found["chosen"]
 
 
 def test_every_value_to_search_is_one_that_its_method_takes() -> None:
-    for found, _ in discover().methods.values():
+    for found, _ in FOUND.methods.values():
         for name, values in found.search.items():
-            assert len({str(found.config(**{name: value})) for value in values}) == len(values) > 1, (found.name, name)
+            tried = {str(found.config(**tuned.with_settings({}, {name: value}))) for value in values}
+            assert len(tried) == len(values) > 1, (found.name, name)
