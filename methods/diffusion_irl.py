@@ -142,7 +142,6 @@ SEARCH: dict[str, list[Any]] = {
     "planning.temperature": [0.5, 1.0],
     "planning.execute": [2, 4],
     "learning_rate": [5e-4, 2e-3, 5e-3],
-    "batch": [32, 64],
     "compared": [0, 2, 8],
     "hidden": [(256, 128, 64), (64, 64)],
 }
