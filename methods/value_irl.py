@@ -2,7 +2,8 @@
 
 The thesis' reward is free up to a function of the pinned first state, and a window is shorter than the way. Here the
 reward is additive per step (a density ratio), a value function supplies what lies beyond the window, the diffuser is
-fine-tuned on its own base windows weighted by advantage and value, and the best of several plans is carried out.
+fine-tuned on windows of base data and demonstrations weighted by advantage and value, and the best of several plans is
+carried out.
 """
 
 import copy
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.problem import Problem
+from envs.problem import Problem, Trajectories
 from methods.base import Config, Learned, Method, PolicyPart, RewardPart
 from methods.controls import GivenReward, privileged
 from methods.density_ratio import Ratio, fit_ratio
@@ -34,9 +35,9 @@ HEAVIEST = 20.0  # no window weighs more than this many times the average advant
 
 
 class FineTuning(Config):
-    """Settings of weighted fine-tuning: ``pool`` base windows are weighted by :func:`weights`.
+    """Settings of weighted fine-tuning: ``pool`` windows are weighted by :func:`weights`.
 
-    ``value`` is the part of the value in the exponent: 0 keeps how often each start occurs in the base data.
+    ``value`` is the part of the value in the exponent: 0 keeps how often each start occurs in the data.
     """
 
     value: float = 1.0
@@ -72,12 +73,20 @@ def weights(advantage: Tensor, value: Tensor, share: float = 1.0) -> Tensor:
     return torch.softmax((a.clamp(*LIMITS) + share * v).clamp(max=math.log(HEAVIEST)).double(), 0)
 
 
+def all_data(problem: Problem) -> Trajectories:
+    """Base data and demonstrations as one, cut to the shorter's length: few base episodes may end where it pays."""
+    both = problem.base, problem.demos
+    steps = min(data.steps for data in both)
+    obs, acts = [data.obs[:, : steps + 1] for data in both], [data.acts[:, :steps] for data in both]
+    return Trajectories(np.concatenate(obs), np.concatenate(acts))
+
+
 def weighted(
     problem: Problem, length: int, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
-    """``pool`` base windows of ``length`` steps: observations, actions, and the chance of each by :func:`weights`."""
+    """``pool`` windows of ``length`` steps: observations, actions, and the chance of each by :func:`weights`."""
     discount = config.value.discount
-    obs, acts = WindowSampler(problem.base, length, rng).draw(config.tuning.pool)
+    obs, acts = WindowSampler(all_data(problem), length, rng).draw(config.tuning.pool)
     with torch.no_grad():
         ahead = discounted(reward(obs[:, :-1], acts, obs[:, 1:]), discount) + discount**length * value(obs[:, -1])
         return obs, acts, weights(ahead - value(obs[:, 0]), ahead, config.tuning.value).numpy()
@@ -86,7 +95,7 @@ def weighted(
 def fine_tuned(
     problem: Problem, diffuser: Diffuser, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator
 ) -> Diffuser:
-    """A copy of the diffuser trained on base windows in proportion to :func:`weights`."""
+    """A copy of the diffuser trained on windows in proportion to :func:`weights`."""
     c = config.tuning
     obs, acts, chance = weighted(problem, diffuser.codec.length, reward, value, config, rng)
     with torch.no_grad():
@@ -157,7 +166,7 @@ def fit(
     else:
         reward, curve = fit_ratio(problem, config.ratio, rng)
     problem.progress(0.2, {})
-    value = fit_value(problem.base, reward, config.value, rng, problem.checkpoint)
+    value = fit_value(all_data(problem), reward, config.value, rng, problem.checkpoint)
     problem.progress(0.4, {})
     policy = act(problem, reward, value, config, rng)
     updates = config.ratio.updates + config.value.updates + config.tuning.updates

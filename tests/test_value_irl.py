@@ -23,7 +23,7 @@ from methods.pretraining import TOY, base_model, key, ship
 from methods.rewards import StepReward
 from methods.similarity import SIMILARITIES, mse
 from methods.value import Valuing, fit_value
-from methods.value_irl import HEAVIEST, weights
+from methods.value_irl import HEAVIEST, FineTuning, ValueIRL, all_data, weighted, weights
 
 
 def problem(demos: Trajectories, base: Trajectories, base_id: str = "made-up") -> Problem:
@@ -120,6 +120,18 @@ def test_weights_sum_to_one_favour_the_better_and_are_capped() -> None:
     assert found[torch.argmax(advantage + value)] == found.max()
     assert found.max() / found.median() <= HEAVIEST * 1.5
     assert weights(advantage.float(), torch.zeros(1000)).isfinite().all()
+
+
+def test_the_policy_learns_from_demonstrations_too() -> None:
+    """Base data are never where it pays; demonstrations, shorter by ten steps, always are."""
+    given = problem(noise(9.0, episodes=20, steps=40), noise(0.0))
+    pays = GivenReward(lambda obs, acts, next_obs: (next_obs[..., 0] > 4.5).float())
+    config = ValueIRL(value=Valuing(updates=600), tuning=FineTuning(pool=2000))
+    value = fit_value(all_data(given), pays, config.value, np.random.default_rng(0))
+    obs, _, chance = weighted(given, 8, pays, value, config, np.random.default_rng(0))
+    demonstrated = obs[:, 0, 0].numpy() > 4.5
+    assert demonstrated.mean() == pytest.approx(1 / 3, abs=0.05)
+    assert chance[demonstrated].mean() > 2 * chance[~demonstrated].mean()
 
 
 def test_planner_takes_the_candidate_of_highest_worth() -> None:
