@@ -24,7 +24,7 @@ Load = Callable[[str], Mapping[str, Array]]
 WALL_OFFSET = -0.7
 SHADES = (-2.0, 4.0)  # standard deviations from the mean over free places
 PATHS_SHOWN = 16
-SMALL: dict[str, Any] = {"fontsize": 5.5, "pad": 1.5, "linespacing": 1.05}  # titles of panels
+SMALL: dict[str, Any] = {"fontsize": 6, "pad": 1.5, "linespacing": 1}  # titles of panels
 
 
 def chosen(
@@ -74,10 +74,10 @@ def _panels(count: int, shape: tuple[int, ...], title: str, rim: float) -> tuple
     return figure, axes[:count]
 
 
-def _title(runs: Runs, task: str, method: str, seed: int, metrics: tuple[str, ...]) -> str:
+def _title(runs: Runs, task: str, method: str, seed: int, metrics: tuple[str, ...], digits: int) -> str:
     """Name of the method, and beneath it how well the run shown did."""
     cell = runs.of(task, method).set_index("seed").to_dict("index")[seed]
-    said = " / ".join(number(cell[m], m) for m in metrics if np.isfinite(cell[m]))
+    said = " / ".join(number(cell[m], m, digits) for m in metrics if np.isfinite(cell[m]))
     return f"{beside(runs, method)}\n{said}, seed {seed}"
 
 
@@ -108,7 +108,9 @@ def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
         left_out = [clean(runs.methods[m]) for m in runs.methods if m not in found]
         first = next(iter(found.values()))[1]
         maps = [("True reward", first["true_map"], first)]
-        maps += [(_title(runs, task, m, seed, ("erc_pearson",)), a["reward_map"], a) for m, (seed, a) in found.items()]
+        maps += [
+            (_title(runs, task, m, seed, ("erc_pearson",), 2), a["reward_map"], a) for m, (seed, a) in found.items()
+        ]
         figure, axes = _panels(
             len(maps),
             first["walls"].shape,
@@ -164,7 +166,7 @@ def _paths(runs: Runs, load: Load, name: str, said: str, poorest: bool = False) 
                 starts = arrays[key][:PATHS_SHOWN, 0]
                 ax.plot(starts[:, 1], starts[:, 0], "o", ms=1.6, color=colour, mec="white", mew=0.2, zorder=5)
             ax.set_facecolor(FAINT)
-            ax.set_title(_title(runs, task, method, seed, ("score_seen", "score_unseen")), **SMALL)
+            ax.set_title(_title(runs, task, method, seed, ("score_seen", "score_unseen"), 0), **SMALL)
         figure.legend(handles=[*_starts(), GOAL], loc="outside lower center", ncols=3)
         yield Drawing(f"{name}-{slug(task)}", figure, _left_out(runs, found, "no paths"))
 
@@ -209,7 +211,7 @@ def films(runs: Runs, load: Load) -> Iterator[Drawing]:
                 left = int(arrays["film_left"][k])
                 if top:
                     ax.set_title({0: "plans"}.get(left, f"{left}" if k else f"noise, {left}"), **SMALL)
-            line[0].set_ylabel(beside(runs, method), fontsize=5.5, rotation=0, ha="right", va="center")
+            line[0].set_ylabel(beside(runs, method), fontsize=6, rotation=0, ha="right", va="center")
         figure.suptitle(f"{short(clean(title))}: plans from one start of each kind\nabove: steps of diffusion left")
         figure.legend(handles=[*_starts(), GOAL], loc="outside lower center", ncols=3)
         yield Drawing(f"film-{slug(task)}", figure, _left_out(runs, found, "no diffusion planner, or none kept"))

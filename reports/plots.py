@@ -64,7 +64,7 @@ def scores(runs: Runs) -> Iterator[Drawing]:
             ax.set_ylim(len(shown) - 0.4, -0.6)
             low, high = METRICS[pair[0]].range
             if math.isfinite(low):
-                ax.set(xlim=(low - 0.05, high + 0.05), xticks=np.linspace(low, high, 3))
+                ax.set(xlim=(low - 0.12, high + 0.12), xticks=np.linspace(low, high, 3))
                 ax.xaxis.set_major_formatter("{x:g}")
             else:
                 ax.locator_params(axis="x", nbins=4)
@@ -75,7 +75,7 @@ def scores(runs: Runs) -> Iterator[Drawing]:
             if 0 < (border := sum(m not in runs.controls for m in shown)) < len(shown):
                 ax.axhline(border - 0.5, color=INK, lw=0.4, ls=(0, (4, 3)))
             ax.tick_params(axis="y", length=0)
-        axes[0].set_yticks(range(len(shown)), [beside(runs, m) for m in shown], fontsize=5.5, linespacing=1)
+        axes[0].set_yticks(range(len(shown)), [beside(runs, m) for m in shown], linespacing=1)
         figure.supxlabel(axis)
         marks = [
             Line2D([], [], ls="", marker="o", ms=3.5, color=INK, label=kind[0]),
@@ -110,7 +110,7 @@ def _said(ax: Axes, runs: Runs, task: str, method: str, metric: str, row: int) -
     low, high = ax.get_xlim()
     left = not found.n or found.mean > (low + high) / 2
     x, side = (0.03, "left") if left else (0.98, "right")
-    ax.text(x, row, text, transform=ax.get_yaxis_transform(), va="center", ha=side, fontsize=5, style="italic")
+    ax.text(x, row, text, transform=ax.get_yaxis_transform(), va="center", ha=side, fontsize=6, style="italic")
 
 
 def understanding(runs: Runs) -> Iterator[Drawing]:
@@ -220,21 +220,29 @@ def profiles(runs: Runs) -> Iterator[Drawing]:
     if not strata:
         yield Drawing("profiles", None, notes)
         return
-    figure = Figure(figsize=(COLUMN, 2.1 + KEY * math.ceil(len(strata) / 2)))
-    ax, low = figure.subplots(), min(0.0, *(s.min() for values in strata.values() for s in values))
+    low = min(0.0, *(s.min() for values in strata.values() for s in values))
     taus = np.linspace(low, max(100.0, *(s.max() for values in strata.values() for s in values)), 41)
-    for k, (method, values) in enumerate(strata.items()):
-        share, ends = performance_profile(values, taus, rng_for("profile", method))
-        colour, marker = look(method)
-        ax.plot(taus, share, color=colour, marker=marker, markevery=(k % 6, 6), ms=2.8, mec="white", mew=0.2)
-        low_end, high_end = np.array([[*e] if e else [v, v] for e, v in zip(ends, share, strict=True)]).T
-        ax.fill_between(taus, low_end, high_end, color=colour, alpha=0.08, lw=0)
-    ax.set(
-        xlabel=f"Score τ ({METRICS['normalized_score'].unit})",
-        ylabel="Share of runs with score > τ",
-        ylim=(-0.02, 1.02),
-    )
-    legend(figure, runs, [*strata])
+    found = {m: performance_profile(v, taus, rng_for("profile", m)) for m, v in strata.items()}
+    across = min(len(found), 3 if len(found) <= 9 else 4)
+    down = math.ceil(len(found) / across)
+    figure = Figure(figsize=(COLUMN, 0.5 + 0.85 * down))
+    axes = list(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
+    for ax in axes[len(found) :]:
+        ax.remove()
+    for ax, (method, (own, ends)) in zip(axes, found.items(), strict=False):
+        for share, _ in found.values():
+            ax.plot(taus, share, color="0.75", lw=0.5)
+        colour, _ = look(method)
+        band = np.array([[*e] if e else [v, v] for e, v in zip(ends, own, strict=True)]).T
+        ax.fill_between(taus, *band, color=colour, alpha=0.25, lw=0)
+        ax.plot(taus, own, color=colour, lw=1.2)
+        ax.set(xticks=(0, 50, 100), yticks=(0, 0.5, 1), ylim=(-0.03, 1.03))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.tick_params(labelbottom=True)
+        ax.set_title(beside(runs, method), fontsize=6, linespacing=1)
+    figure.supxlabel(f"Score τ ({METRICS['normalized_score'].unit})")
+    figure.suptitle("share of runs that score more than τ; grey: the other methods")
     yield Drawing("profiles", figure, notes)
 
 
@@ -254,18 +262,20 @@ def improvement(runs: Runs) -> Iterator[Drawing]:
         for j, theirs in enumerate(methods[:i]):
             won, ends = probability_of_improvement(strata[ours], strata[theirs], rng_for("improvement", ours, theirs))
             chance[i, j], chance[j, i] = won, 1 - won
-            told = bool(ends and not ends.low <= 0.5 <= ends.high) or won in (0.0, 1.0)
+            told = bool(ends and not ends.low <= 0.5 <= ends.high)
             for a, b, value in ((i, j, won), (j, i, 1 - won)):
                 ink, weight = "white" if abs(value - 0.5) > 0.3 else INK, "bold" if told else "normal"
-                ax.text(b, a, f"{100 * value:.0f}", ha="center", va="center", fontsize=5, color=ink, weight=weight)
+                said = f"{100 * value:.0f}"
+                if said not in ("0", "100"):
+                    ax.text(b, a, said, ha="center", va="center", fontsize=6, color=ink, weight=weight)
     image = ax.imshow(100 * chance, cmap="PuOr", vmin=0, vmax=100, aspect="auto")
     ax.xaxis.tick_top()
-    ax.set_xticks(range(n), [str(k + 1) for k in range(n)], fontsize=5.5)
-    ax.set_yticks(range(n), [f"{name_of(runs, m)}  {k + 1}" for k, m in enumerate(methods)], fontsize=5.5)
+    ax.set_xticks(range(n), [str(k + 1) for k in range(n)])
+    ax.set_yticks(range(n), [f"{name_of(runs, m)}  {k + 1}" for k, m in enumerate(methods)])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=ax, location="bottom", shrink=0.8, aspect=40, pad=0.03)
-    bar.set_label("P(row scores higher than column), %\nbold: interval without 50, or every pair won", fontsize=5.5)
+    bar.set_label("P(row scores higher than column), %\nbold: interval without 50\nnot written: 0 and 100")
     yield Drawing("improvement", figure, notes)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,12 +15,16 @@ from reports.artefacts import Array
 from reports.frame import Runs, estimate, rng_for
 from reports.mazes import SMALL, Load, chosen
 from reports.plots import KEY, Drawing, beside, legend
-from reports.render import clean, slug
-from reports.statistics import Interval, mean_interval
+from reports.render import DAGGER, clean, slug
+from reports.statistics import mean_interval
 from reports.style import COLUMN, FAINT, INK, SEEN, UNSEEN, look, short, two_lines
+from reports.tables import number
 from results.schema import METRICS, Record
 
 DEMOS, SCALE = "demos=", "planning.scale="
+APART = 1.03  # factor between neighbouring methods' places along a setting
+DASHED: Any = (0, (4, 2))
+UNGUIDED = "unguided-diffuser"  # has no scale, and stands beside the guided wherever it ran
 BASE = "#9a9a9a"  # steps of the base data
 FAMILY = ("diffusion-irl-mse", "diffusion-irl-mmd-gaussian", "diffusion-irl-mmd-matern")
 
@@ -33,11 +38,7 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
         file: name of the figure.
         axis: name of the setting.
     """
-    swept = [r for r in records if r.variant.startswith(prefix)]
-    suites, same = {r.suite for r in swept}, {_but_demonstrations(r) for r in swept}
-    # a run that a suite of one number of demonstrations has left is not made again for the one that sweeps
-    found = [_but_demonstrations(r) in same if prefix == DEMOS else r.suite in suites for r in records]
-    own = swept + [r for r, is_one in zip(records, found, strict=True) if is_one and not r.variant]
+    own, level = _part(records, prefix)
     tasks = {r.task: r.task_title for r in sorted(own, key=lambda r: r.task, reverse=True)}
     if not tasks:
         yield Drawing(file, None, [f"no records of a suite that runs through {axis}: `python -m benchmark run {file}`"])
@@ -48,16 +49,16 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
     axes = figure.subplots(len(tasks), 2, sharex=True, sharey="col", squeeze=False)
     for row, (task, title) in zip(axes, tasks.items(), strict=True):
         for ax, metric in zip(row, metrics, strict=True):
-            for method in methods:
-                values: dict[float | None, list[float]] = {}
+            for k, method in enumerate(methods):
+                values: dict[float, list[float]] = {}
                 for r in own:
                     if (r.task, r.method, r.status) == (task, method, "ok") and metric in r.metrics:
-                        fixed = float(r.demos) if prefix == DEMOS else None
-                        at = float(r.variant.removeprefix(prefix)) if r.variant else fixed
+                        at = math.nan if method in level else _setting(r, prefix)
                         values.setdefault(at, []).append(r.metrics[metric])
-                _sweep_line(ax, method, values, rng_for("sweep", task, method, metric))
+                aside = APART ** (k - (len(methods) - 1) / 2)
+                _sweep_line(ax, method, values, aside, rng_for("sweep", task, method, metric))
             ax.set_xscale("log")
-            ax.set_xticks(sorted({float(r.variant.removeprefix(prefix)) for r in swept}))
+            ax.set_xticks(sorted({_setting(r, prefix) for r in own if r.method not in level}))
             ax.xaxis.set_major_formatter("{x:g}")
             ax.xaxis.set_minor_locator(NullLocator())
             for line in (0, 100 if metric == "normalized_score" else 1):
@@ -68,27 +69,68 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
     for ax in axes[-1]:
         ax.set_xlabel(axis)
     marks = [
-        Line2D([], [], marker=look(m)[1], color=look(m)[0], ms=3, label=short(clean(r.title)) + "†" * r.control)
-        for m, r in methods.items()
+        Line2D([], [], color=look(m)[0], ms=3, **({"ls": DASHED} if m in level else {"marker": look(m)[1]}))
+        for m in methods
     ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=2)
+    names = [short(clean(r.title)) + DAGGER * r.control for r in methods.values()]
+    figure.legend(marks, names, loc="outside lower center", ncols=2)
     lost = sum(r.status != "ok" for r in own)
     yield Drawing(file, figure, [f"{lost} of {len(own)} runs did not end well and are left out"] if lost else [])
 
 
-def _but_demonstrations(r: Record) -> tuple[str | int, ...]:
-    """What decides a run, the number of demonstrations apart."""
-    return r.method, r.task, r.seed, r.step_budget, r.base_seed, r.code, str(r.config)
+def _part(records: Sequence[Record], prefix: str) -> tuple[list[Record], set[str]]:
+    """The records of a sweep, whichever suite ran them, and those of its methods that have no such setting.
+
+    A cell that another suite has left is not run again for the one that sweeps, and its record bears no variant or
+    another: it is known by being equal to a swept one but for the setting.
+    """
+    swept = [r for r in records if r.variant.startswith(prefix) and "," not in r.variant]  # through one setting only
+    suites, methods = {r.suite for r in swept}, {r.method for r in swept}
+    same, places = {_but(r, prefix) for r in swept}, {_place(r) for r in swept}
+    own = [r for r in records if _but(r, prefix) in same]
+    near = [r for r in records if r.method not in methods and _place(r) in places]
+    level = [r for r in near if r.suite in suites or r.method == UNGUIDED] if prefix != DEMOS else []
+    return own + level, {r.method for r in level}
 
 
-def _sweep_line(ax: Axes, method: str, values: dict[float | None, list[float]], rng: np.random.Generator) -> None:
+def _setting(r: Record, prefix: str) -> float:
+    """The swept setting of a run."""
+    if prefix == DEMOS:
+        return float(r.demos)
+    value: Any = r.config
+    for key in prefix.removesuffix("=").split("."):
+        value = value[key]
+    return float(value)
+
+
+def _place(r: Record) -> tuple[str | int, ...]:
+    return r.task, r.seed, r.demos, r.step_budget, r.base_seed
+
+
+def _but(r: Record, prefix: str) -> tuple[str | int, ...]:
+    """What decides a run, one setting apart."""
+    if prefix == DEMOS:
+        return r.method, r.task, r.seed, r.step_budget, r.base_seed, r.code, str(r.config)
+    group, name = prefix.removesuffix("=").split(".")
+    config = {k: {**v, name: ...} if k == group and isinstance(v, dict) else v for k, v in r.config.items()}
+    return r.method, *_place(r), r.code, str(config)
+
+
+def _sweep_line(
+    ax: Axes, method: str, values: dict[float, list[float]], aside: float, rng: np.random.Generator
+) -> None:
+    """Means over a setting with intervals, moved ``aside`` by a factor; a level line for those without, NaN."""
     colour, marker = look(method)
-    if None in values:
-        ax.axhline(float(np.mean(values.pop(None))), color=colour, ls=(0, (4, 2)))
-    at = sorted(x for x in values if x is not None)
-    ax.plot(at, [np.mean(values[x]) for x in at], color=colour, marker=marker, ms=2.8, mec="white", mew=0.2)
-    for x in at:
-        found: Interval | None = mean_interval(values[x], rng)
+    at = sorted(values)
+    means, ends = [float(np.mean(values[x])) for x in at], [mean_interval(values[x], rng) for x in at]
+    if at and math.isnan(at[0]):
+        ax.axhline(means[0], color=colour, ls=DASHED)
+        if ends[0]:
+            ax.axhspan(*ends[0], color=colour, alpha=0.15, lw=0)
+        return
+    placed = [x * aside for x in at]
+    ax.plot(placed, means, color=colour, marker=marker, ms=2.8, mec="white", mew=0.2)
+    for x, found in zip(placed, ends, strict=True):
         if found:
             ax.plot([x, x], found, color=colour, lw=0.7, alpha=0.6)
 
@@ -119,15 +161,17 @@ def failure_modes(runs: Runs, load: Load) -> Iterator[Drawing]:
                 ax.text(0.5, 0.5, "none recorded", transform=ax.transAxes, ha="center", va="center", style="italic")
                 ax.tick_params(labelbottom=False, bottom=False)
             ax.set_ylim(len(rows) - 0.5, -0.5)
-            ax.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=5.5, linespacing=1)
+            ax.set_yticks(range(len(rows)), [name for name, *_ in rows], linespacing=1)
             ax.locator_params(axis="x", nbins=3)
+            ax.xaxis.set_major_formatter("{x:g}")
         for method in family:
             _training(column[-1], runs, task, method)
-        column[-1].set(yscale="log", xlim=(-0.03, 1.03))
+        column[-1].set(yscale="log", xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
+        column[-1].xaxis.set_major_formatter("{x:g}")
         column[-1].yaxis.set_major_formatter("{x:g}")
     for row, said in zip(axes, [*(said for said, _ in LINKS), "share of updates"], strict=True):
         row[len(row) // 2].set_xlabel(said)
-    axes[-1][0].set_ylabel("gradient norm\n(dashed: loss)", fontsize=5.5)
+    axes[-1][0].set_ylabel("gradient norm\n(dashed: loss)", fontsize=6)
     legend(figure, runs, family)
     yield Drawing("failures", figure, [f"not recorded: {'; '.join(sorted(missing))}"] if missing else [])
 
@@ -193,7 +237,7 @@ def steps(runs: Runs, load: Load) -> Iterator[Drawing]:
         found = chosen(runs, load, task, ("own_true", "own_learnt"))
         if not found:
             continue
-        across = min(4, len(found))
+        across = min(3, len(found))
         down = math.ceil(len(found) / across)
         figure = Figure(figsize=(COLUMN, 0.9 * down + 0.4))
         axes = list(figure.subplots(down, across, squeeze=False, sharex=True).flat)
@@ -220,7 +264,7 @@ def steps(runs: Runs, load: Load) -> Iterator[Drawing]:
                 )
             said = f"seed {seed}" + (f", {per} steps" if per > 1 else "")
             ax.set_title(f"{beside(runs, method)}\n{said}", **SMALL)
-            ax.tick_params(labelsize=5, labelbottom=True)
+            ax.tick_params(labelbottom=True)
             ax.locator_params(nbins=3)
         figure.supxlabel("True reward of a step")
         figure.supylabel("Learnt reward (own unit)")
@@ -246,10 +290,10 @@ def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
         found = chosen(runs, load, task, ("gait", "gait_radius"))
         if not found:
             continue
-        figure = Figure(figsize=(COLUMN, 0.28 * len(found) + 0.35))
+        figure = Figure(figsize=(COLUMN, 0.25 * len(found) + 0.35))
         axes = figure.subplots(len(found), 2, squeeze=False)
         for row, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
-            score = runs.of(task, method).set_index("seed").loc[seed]
+            scores = runs.of(task, method).set_index("seed").to_dict("index")[seed]
             for k, (ax, kind, colour) in enumerate(zip(row, ("seen", "unseen"), (SEEN, UNSEEN), strict=True)):
                 if "gait_pixels" in arrays:
                     ax.imshow(np.concatenate([*arrays["gait_pixels"][k, ::2] / 255], 1), interpolation="antialiased")
@@ -257,8 +301,9 @@ def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
                     ax.spines[:].set_visible(False)
                 else:
                     _strip(ax, arrays["gait"][k, ::2], colour)
-                ax.text(1.01, 0.5, f"{score[f'score_{kind}']:.0f}", transform=ax.transAxes, va="center", fontsize=5.5)
-            row[0].set_ylabel(beside(runs, method), fontsize=5.5, rotation=0, ha="right", va="center")
+                said = number(scores[f"score_{kind}"], f"score_{kind}", 0)
+                ax.text(1.01, 0.5, said, transform=ax.transAxes, va="center", fontsize=6)
+            row[0].set_ylabel(beside(runs, method), fontsize=6, rotation=0, ha="right", va="center")
         for ax, label in zip(axes[0], ("seen start", "unseen start"), strict=True):
             ax.set_title(f"{label} (right: score)", **SMALL)
         figure.suptitle(f"{short(clean(title))}: body every 0.4 s from mid-episode on, moved apart")

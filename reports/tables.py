@@ -52,9 +52,10 @@ def reading(runs: Runs) -> str:
     )
 
 
-def number(value: float, metric: str) -> str:
-    """With as many decimals as the schema says, thousands apart for costs."""
-    text = f"{value:{',' if metric in COSTS else ''}.{about(metric).digits}f}"
+def number(value: float, metric: str, digits: int | None = None) -> str:
+    """With as many decimals as the schema says or as asked for, thousands apart for costs."""
+    decimals = about(metric).digits if digits is None else digits
+    text = f"{value:{',' if metric in COSTS else ''}.{decimals}f}"
     return "\N{MINUS SIGN}" + text[1:] if text.startswith("-") and float(text.replace(",", "")) else text.lstrip("-")
 
 

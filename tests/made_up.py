@@ -165,12 +165,13 @@ def sweeps() -> list[Record]:
         for s in range(3)
     ]
     made += [
-        record(m, t, s, suite="guidance", variant=v)
-        for m, scales in (("diffusion-irl-mse", True), ("oracle-diffuser", True), ("unguided-diffuser", False))
+        record(m, t, s, suite="guidance", variant=f"planning.scale={x}", config={"planning": {"scale": x}})
+        for m in ("diffusion-irl-mse", "oracle-diffuser")
         for t in TASKS
-        for v in ([f"planning.scale={x}" for x in (0.1, 0.3, 1.0, 3.0, 10.0)] if scales else [""])
+        for x in (0.1, 0.3, 1.0, 3.0, 10.0)
         for s in range(3)
     ]
+    made += [record("unguided-diffuser", t, s, suite="guidance") for t in TASKS for s in range(3)]
     return [r.model_copy(update={"id": f"{i:016x}"}) for i, r in enumerate(made)]
 
 

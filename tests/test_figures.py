@@ -1,5 +1,7 @@
 """What figures take from records and artefacts."""
 
+import math
+
 import numpy as np
 import pytest
 from made_up import TASKS, record
@@ -7,7 +9,7 @@ from made_up import TASKS, record
 from envs.maze2d import LARGE_TASK, distances, goal_cell
 from reports import mazes, studies, style
 from reports.frame import gather
-from results.schema import METRICS
+from results.schema import METRICS, Record
 
 
 def test_free_places_are_the_layouts() -> None:
@@ -45,8 +47,33 @@ def test_a_run_that_another_suite_has_left_stands_in_the_sweep() -> None:
     made += [record("bc", "halfcheetah", s, demos=20, step_budget=1) for s in (0, 1)]  # of another budget: no part
     (drawn,) = studies.sweep(made, studies.DEMOS, "demos", "demonstrations")
     assert drawn.figure is not None
-    lines = [line.get_xdata() for axes in drawn.figure.axes for line in axes.get_lines()]
+    lines = [np.asarray(line.get_xdata()) for axes in drawn.figure.axes for line in axes.get_lines()]
     assert {x for line in lines if len(line) > 2 for x in line} == {1, 3, 10}
+
+
+def test_what_a_suite_of_one_scale_has_left_stands_in_the_sweep_of_scales() -> None:
+    """Cells that `quick` and `guidance` share are run once, under the name of whichever ran first."""
+
+    def guided(method: str, scale: float, suite: str, other: int = 2) -> list[Record]:
+        variant = f"planning.scale={scale}" if suite == "guidance" else ""
+        config = {"planning": {"scale": scale, "inner": other}}
+        return [record(method, "maze2d-umaze", s, suite=suite, variant=variant, config=config) for s in range(3)]
+
+    made = [r for x in (0.3, 3.0) for r in guided("oracle-diffuser", x, "guidance")]
+    made += guided("oracle-diffuser", 1.0, "quick")
+    made += guided("oracle-diffuser", 30.0, "quick", other=5)  # differs in more than its scale: no part
+    made += guided("unguided-diffuser", 1.0, "quick") + [record("bc", "maze2d-umaze", s, suite="quick") for s in (0, 1)]
+    (drawn,) = studies.sweep(made, studies.SCALE, "guidance", "guidance scale")
+    assert drawn.figure is not None
+    axes = drawn.figure.axes[0]
+    (line,) = [found for found in axes.get_lines() if found.get_marker() == style.look("oracle-diffuser")[1]]
+    apart = np.diff(np.log(np.asarray(line.get_xdata(), float)))
+    np.testing.assert_allclose(apart, [math.log(1 / 0.3), math.log(3)])
+    level = [np.asarray(found.get_ydata(), float) for found in axes.get_lines() if found.get_linestyle() == "--"]
+    mean = np.mean([r.metrics["normalized_score"] for r in made if r.method == "unguided-diffuser"])
+    np.testing.assert_allclose(level, [[mean, mean]])
+    labels = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
+    assert labels == ["Oracle diffuser†", "Unguided diffuser†"]
 
 
 def test_figure_10_shows_how_good_plans_are_or_that_it_was_not_recorded() -> None:

@@ -6,16 +6,21 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 from made_up import EVIL, TASKS, hostile, record, study, sweeps, write
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
-from reports import artefacts, build
+from reports import artefacts, build, gallery
 from reports.render import latex
 from results.schema import METRICS
 
@@ -36,8 +41,43 @@ FIGURES = {
 }
 
 
+class Text(NamedTuple):
+    """A line of text in a PNG: what, how large in points, and its box in pixels, y downward."""
+
+    said: str
+    size: float
+    box: Bbox
+    sheet: Bbox
+
+
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def texts() -> Iterator[dict[str, list[Text]]]:
+    """The texts of each figure drawn from here on, by its file's stem."""
+    found: dict[str, list[Text]] = {}
+    drawn: dict[tuple[str, ...], Text] = {}
+    draw, save = RendererAgg.draw_text, gallery.save
+
+    def noted(self: RendererAgg, gc: Any, x: float, y: float, s: str, prop: Any, angle: float, **rest: Any) -> None:
+        wide, high, _ = self.get_text_width_height_descent(s, prop, False)
+        box = Bbox([[x - high, y - wide], [x, y]]) if angle else Bbox([[x, y - high], [x + wide, y]])
+        sheet = Bbox([[0, 0], [self.width, self.height]])
+        drawn[s, f"{box}", f"{sheet}"] = Text(s, prop.get_size_in_points(), box, sheet)
+        draw(self, gc, x, y, s, prop, angle, **rest)
+
+    def saved(figure: Figure, stem: Path) -> None:
+        drawn.clear()
+        save(figure, stem)
+        size = max(text.sheet.width for text in drawn.values())  # that of the file, not of trials before it
+        found[stem.name] = [text for text in drawn.values() if text.sheet.width == size and text.said.strip()]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RendererAgg, "draw_text", noted)
+        patch.setattr(gallery, "save", saved)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory, texts: dict[str, list[Text]]) -> tuple[Path, str]:
     """A full report on a study with failures, a hostile method and a corrupt record."""
     root, out = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("out")
     write(root, [*study(), *sweeps(), *(record("evil", "maze2d-umaze", seed, title=EVIL) for seed in range(3))])
@@ -76,6 +116,23 @@ def test_report_has_every_table_and_figure(report: tuple[Path, str]) -> None:
     assert "GAIL" in text
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_texts_of_figures_are_whole_apart_and_large_enough_to_read(
+    report: tuple[Path, str], texts: dict[str, list[Text]]
+) -> None:
+    """At the width of a column: six points at least, on the sheet, none on another."""
+    assert texts.keys() >= FIGURES
+    for name, found in texts.items():
+        assert found, name
+        for text in found:
+            assert text.size >= 6, (name, text)
+            assert text.sheet.padded(1).containsx(text.box.x0), (name, text)
+            assert text.sheet.padded(1).containsx(text.box.x1), (name, text)
+            assert text.sheet.padded(1).containsy(text.box.y0), (name, text)
+            assert text.sheet.padded(1).containsy(text.box.y1), (name, text)
+        for one, other in combinations(found, 2):
+            assert not one.box.padded(-1).overlaps(other.box.padded(-1)), (name, one, other)
 
 
 def test_csv_holds_the_numbers_behind_the_text(report: tuple[Path, str]) -> None:
