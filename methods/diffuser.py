@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 
 from methods.base import Part
 from methods.policies import waves
+from methods.unet import TemporalUNet
 from methods.windows import Codec
 
+Network = Literal["mlp", "unet"]
 Worth = Callable[[Tensor], Tensor]  # normalised windows [n, H, D] -> reward of each [n]
 Guide = Callable[[Tensor], Tensor]  # normalised windows [n, H, D] -> gradient of their rewards [n, H, D]
 Watch = Callable[[int, Tensor], None]  # diffusion steps left, normalised windows [n, H, D] there
@@ -34,7 +37,7 @@ def cosine_alpha_bars(steps: int) -> Tensor:
 class ResidualMLP(nn.Module):
     """Denoiser on the flattened window: residual blocks, each told the diffusion step by an embedding.
 
-    ``extra`` is the width of what it reads beside the window.
+    ``size`` is that of a window, ``extra`` of what it reads beside it.
     """
 
     def __init__(self, size: int, extra: int, steps: int, width: int, blocks: int) -> None:
@@ -49,7 +52,7 @@ class ResidualMLP(nn.Module):
 
     def forward(self, x: Tensor, extra: Tensor, t: Tensor) -> Tensor:
         when = self.when(t)
-        h = self.inlet(torch.cat([x.flatten(1), extra], 1)) + when
+        h = self.inlet(torch.cat([x.flatten(1), extra.flatten(1)], 1)) + when
         for block in self.blocks:
             h = h + block(h + when)
         clean: Tensor = self.outlet(h)
@@ -66,7 +69,8 @@ class Diffuser(Part):
         tokens: H, tokens per window.
         skip: environment steps per token.
         steps: T, diffusion steps.
-        width, blocks: of the denoiser.
+        network: the denoiser, ``mlp`` (:class:`ResidualMLP`) or ``unet`` (:class:`methods.unet.TemporalUNet`).
+        width, blocks: of the denoiser; a U-Net has so many blocks at each level.
         octaves: the denoiser also reads :func:`methods.policies.waves` of every absolute observation, so that it tells
             the two sides of a wall apart; 0 for none.
         relative: see :class:`methods.windows.Codec`.
@@ -85,6 +89,7 @@ class Diffuser(Part):
         blocks: int = 3,
         octaves: int = 0,
         relative: bool = False,
+        network: Network = "mlp",
     ) -> None:
         super().__init__(
             obs=obs,
@@ -96,17 +101,23 @@ class Diffuser(Part):
             blocks=blocks,
             octaves=octaves,
             relative=relative,
+            network=network,
         )
         self.steps, self.octaves = steps, octaves
         self.codec = Codec(obs, acts, tokens, skip, relative)
-        self.net = ResidualMLP(tokens * self.codec.features, 2 * tokens * obs * octaves, steps, width, blocks)
+        features, extra = self.codec.features, 2 * obs * octaves  # of a token, and beside it
+        self.net = (
+            TemporalUNet(features, extra, width, blocks)
+            if network == "unet"
+            else ResidualMLP(tokens * features, tokens * extra, steps, width, blocks)
+        )
         self.register_buffer("bars", cosine_alpha_bars(steps), persistent=False)
         self._bars: list[float] = self.bars.tolist()  # numbers: read at every step, without waiting for an accelerator
 
     def denoised(self, x: Tensor, t: Tensor) -> Tensor:
         """The network's estimate of the clean windows ``[n, H, D]``, from noised, pinned ones at steps ``t`` [n]."""
         seen = self.codec.first(self.codec.decode(x)[0])
-        clean: Tensor = self.net(x, waves(seen, self.octaves).flatten(1), t)
+        clean: Tensor = self.net(x, waves(seen, self.octaves), t)
         return clean
 
     @torch.no_grad()

@@ -18,23 +18,25 @@ from envs.datasets import cache_dir
 from envs.problem import Problem
 from envs.seeding import stream
 from methods.base import Config, Part
-from methods.diffuser import Diffuser
+from methods.diffuser import Diffuser, Network
 from methods.windows import WindowSampler
 
 SHIPPED = Path(__file__).parent / "pretrained"
-LATER = {"octaves", "relative", "half"}  # settings younger than shipped models, whose names are those without them
+LATER = {"octaves", "relative", "half", "network"}  # younger than shipped models, whose names are those without them
 
 
 class BaseModel(Config):
     """Settings of a base diffusion model; together with the base data's id they are its identity.
 
-    ``tokens`` x ``skip`` environment steps make a window; ``steps`` are diffusion steps. ``half`` multiplies in
-    bfloat16: 0.6 of the time on a processor that knows it, more on others.
+    ``tokens`` x ``skip`` environment steps make a window; ``steps`` are diffusion steps; ``network``, ``width`` and
+    ``blocks`` see :class:`methods.diffuser.Diffuser`. ``half`` multiplies in bfloat16: 0.6 of the time on a processor
+    that knows it, more on others.
     """
 
     tokens: int = 32
     skip: int = 4
     steps: int = 16
+    network: Network = "mlp"
     width: int = 384
     blocks: int = 3
     octaves: int = 0
@@ -62,7 +64,8 @@ TOY = BaseModel(tokens=4, skip=1, steps=4, width=32, blocks=1, updates=20, batch
 
 def key(problem: Problem, config: BaseModel) -> str:
     """Names a base model by the data it was trained on and its settings."""
-    settings = {name: value for name, value in config.model_dump().items() if value or name not in LATER}
+    usual = {name: field.default for name, field in BaseModel.model_fields.items() if name in LATER}
+    settings = {name: value for name, value in config.model_dump().items() if name not in LATER or value != usual[name]}
     described = json.dumps([problem.base_id, settings], sort_keys=True)
     return f"{problem.task}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
 

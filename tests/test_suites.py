@@ -78,7 +78,7 @@ def test_the_paper_suite_is_what_it_says() -> None:
 
 
 def test_the_thesis_suite_has_the_numbers_of_the_thesis() -> None:
-    """Oliveira 2024: windows, diffusion steps, guidance, reward network, optimiser, chunk compared, demonstrations."""
+    """Oliveira 2024: windows, diffusion steps, networks, guidance, optimiser, chunk compared, demonstrations."""
     shapes = {  # tokens, diffusion steps, scale, first guided step; hidden layers, batch, tokens compared
         "maze2d-umaze": ((128, 64, 0.1, 2), ([384, 128, 64], 16, 10)),
         "maze2d-large": ((384, 256, 0.1, 2), ([1024, 512, 128], 16, 10)),
@@ -90,6 +90,7 @@ def test_the_thesis_suite_has_the_numbers_of_the_thesis() -> None:
         c, (planned, learned) = cell.config, shapes[cell.task]
         base, plan = c["base"], c["planning"]
         assert (base["tokens"], base["steps"], plan["scale"], plan["stop"]) == planned
+        assert (base["network"], base["width"], base["blocks"]) == ("unet", 32, 2)
         assert base["skip"] == 1 and plan["inner"] == 2 and not (base["octaves"] or base["relative"] or base["half"])
         if not cell.control:
             assert (c["hidden"], c["batch"], c["compared"]) == learned

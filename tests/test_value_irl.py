@@ -22,6 +22,7 @@ from methods.planner import Planner, Planning, window_reward
 from methods.pretraining import TOY, base_model, key, ship
 from methods.rewards import StepReward
 from methods.similarity import SIMILARITIES, mse
+from methods.unet import TemporalUNet
 from methods.value import Valuing, fit_value
 from methods.value_irl import HEAVIEST, FineTuning, ValueIRL, all_data, weighted, weights
 
@@ -182,11 +183,11 @@ def test_base_models_differ_by_data_and_settings(made_up: Problem) -> None:
 
 def test_models_shipped_before_a_setting_existed_keep_their_names(made_up: Problem) -> None:
     """The name is that of the settings it was trained with; a younger one counts where it is set."""
-    before = TOY.model_dump(exclude={"octaves", "relative", "half"})
+    before = TOY.model_dump(exclude={"octaves", "relative", "half", "network"})
     described = json.dumps([made_up.base_id, before], sort_keys=True)
     assert key(made_up, TOY) == f"{made_up.task}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
-    variants = ({}, {"octaves": 1}, {"relative": True}, {"half": True})
-    assert len({key(made_up, TOY.model_copy(update=variant)) for variant in variants}) == 4
+    variants = ({}, {"octaves": 1}, {"relative": True}, {"half": True}, {"network": "unet"})
+    assert len({key(made_up, TOY.model_copy(update=variant)) for variant in variants}) == 5
 
 
 def test_shipped_model_comes_first_and_is_half_as_precise(made_up: Problem, monkeypatch) -> None:
@@ -198,6 +199,15 @@ def test_shipped_model_comes_first_and_is_half_as_precise(made_up: Problem, monk
     for mine, theirs in zip(trained.parameters(), shipped.parameters(), strict=True):
         assert theirs.dtype == torch.float32
         assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_the_thesis_method_learns_through_a_unet_that_is_saved_and_built_again(made_up: Problem) -> None:
+    base = TOY.model_copy(update={"network": "unet", "width": 8})
+    first, again = base_model(made_up, base), base_model(made_up, base)  # trained, and from the cache
+    x, t = torch.randn(2, base.tokens, 2), torch.tensor([0, 3])
+    assert isinstance(again.net, TemporalUNet) and torch.equal(first.denoised(x, t), again.denoised(x, t))
+    config = DiffusionIRL(base=base, updates=3, batch=4, hidden=(8,))
+    assert all(row["gradient_norm"] > 0 for row in fit_thesis(made_up, config, np.random.default_rng(0)).curve)
 
 
 def test_thesis_method_refuses_an_unknown_similarity(made_up: Problem) -> None:

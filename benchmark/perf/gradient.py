@@ -1,14 +1,13 @@
 """One reward-gradient step at the thesis' shapes, beside automatic differentiation through the whole guided chain."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.perf import Row, allowed, seconds
-from benchmark.perf._unet import TemporalUNet
 from methods.diffuser import Diffuser, Guide, ascent
 from methods.diffusion_irl import Pushes
 from methods.rewards import WindowReward
@@ -17,6 +16,7 @@ from methods.windows import normal_noise
 
 OBS, ACTS, TOKENS, STEPS, BATCH, COMPARED = 4, 2, 128, 64, 16, 10
 HIDDEN = (384, 128, 64)  # of the thesis' reward network on U-Maze
+UNET: dict[str, Any] = {"network": "unet", "width": 32, "blocks": 2}  # the thesis' base network
 ALLOWED, ALLOWED_UNET = 0.35, 3.0  # CPU seconds of a step; the latter a third of what the thesis' own code took
 
 
@@ -24,14 +24,12 @@ class GradientStep:
     """A step at the thesis' shapes: a reward learnt through every diffusion step, two guidance steps each.
 
     Args:
-        net: the denoiser, not trained; None for the methods' own.
+        network: settings of the denoiser, not trained.
         bfloat16: whether it computes in that.
     """
 
-    def __init__(self, net: nn.Module | None = None, bfloat16: bool = False) -> None:
-        self.model = Diffuser(obs=OBS, acts=ACTS, tokens=TOKENS, skip=1, steps=STEPS)
-        if net is not None:
-            self.model.net = net  # type: ignore[assignment]
+    def __init__(self, network: Mapping[str, Any], bfloat16: bool = False) -> None:
+        self.model = Diffuser(obs=OBS, acts=ACTS, tokens=TOKENS, skip=1, steps=STEPS, **network)
         self.reward = WindowReward(obs=OBS, acts=ACTS, tokens=TOKENS, skip=1, hidden=HIDDEN)
         self.first, self.target = torch.randn(BATCH, OBS), torch.randn(BATCH, COMPARED * self.model.codec.features)
         self.bfloat16 = bfloat16
@@ -83,7 +81,6 @@ def measure() -> Iterator[Row]:
     """The methods' own denoiser, and the thesis' U-Net: timed once each, for it takes long."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    yield from rows({"default base network": GradientStep()}, ALLOWED, 3)
-    unet = TemporalUNet(OBS + ACTS)
-    halved = GradientStep(unet, bfloat16=True)
-    yield from rows({"thesis' U-Net": GradientStep(unet), "thesis' U-Net in bfloat16": halved}, ALLOWED_UNET, 1)
+    yield from rows({"default base network": GradientStep({})}, ALLOWED, 3)
+    unet, halved = GradientStep(UNET), GradientStep(UNET, bfloat16=True)
+    yield from rows({"thesis' U-Net": unet, "thesis' U-Net in bfloat16": halved}, ALLOWED_UNET, 1)
