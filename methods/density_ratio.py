@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from envs.problem import Problem
 from methods.base import Config, RewardPart
+from methods.divergence import keep_some
 from methods.policies import mlp
 
 
@@ -75,6 +76,9 @@ def fit_ratio(problem: Problem, config: Ratio, rng: np.random.Generator) -> tupl
 
     Returns:
         the reward, and a curve of the loss.
+
+    Raises:
+        Diverged: the loss left all bounds.
     """
     torch.manual_seed(int(rng.integers(2**31)))
     width = problem.demos.obs.shape[-1]
@@ -86,6 +90,7 @@ def fit_ratio(problem: Problem, config: Ratio, rng: np.random.Generator) -> tupl
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, config.updates)
     labels = torch.cat([torch.ones(config.batch), torch.zeros(config.batch)])
     curve: list[dict[str, float]] = []
+    remedy = f"lower ratio.learning_rate ({config.learning_rate:g})"
     kept = {"net": reward, "optimiser": optimiser, "schedule": schedule, "curve": curve}
     for update in problem.checkpoint.loop("ratio", config.updates, **kept):
         x = torch.cat([data[torch.as_tensor(rng.integers(len(data), size=config.batch))] for data in (expert, base)])
@@ -99,6 +104,5 @@ def fit_ratio(problem: Problem, config: Ratio, rng: np.random.Generator) -> tupl
         (fit_loss + config.penalty * slope.square().sum(-1).mean()).backward()
         optimiser.step()
         schedule.step()
-        if update % 50 == 0 or update == config.updates - 1:
-            curve.append({"gradient_steps": update + 1, "classifier_loss": fit_loss.item()})
+        keep_some(curve, update, config.updates, "classifier_loss", fit_loss.item(), remedy)
     return reward.eval(), curve

@@ -4,7 +4,6 @@ S. Oliveira, Inverse RL using Generative Planning Models in Trajectory Space, UC
 by back-propagating a similarity between samples and demonstrations through the guided reverse process.
 """
 
-import math
 from typing import Any, Literal
 
 import numpy as np
@@ -13,22 +12,13 @@ from pydantic import create_model, model_validator
 
 from envs.problem import Problem
 from methods.base import Config, Learned, Method
+from methods.divergence import keep
 from methods.planner import Planner, Planning
 from methods.pretraining import TOY, TUNED, BaseModel, base_model
 from methods.rewards import WindowReward
 from methods.similarity import SIMILARITIES
 from methods.tuned import tuned
 from methods.windows import WindowSampler, normal_noise
-
-DIVERGED, FIRST = 10.0, 10  # a loss 10 times the mean size of the first 10 ends the run; one alone may be near zero
-
-
-class Diverged(RuntimeError):
-    """The loss left the finite or rose tenfold; ``curve`` holds the rows before."""
-
-    def __init__(self, message: str, curve: list[dict[str, float]]) -> None:
-        super().__init__(message)
-        self.curve = curve
 
 
 class DiffusionIRL(Config):
@@ -106,6 +96,7 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
     demos = WindowSampler(problem.demos, codec.length, rng)
     through, compared = config.through or diffuser.steps, config.compared or codec.tokens
     curve: list[dict[str, float]] = []
+    remedy = f"lower learning_rate ({config.learning_rate:g}) or planning.scale ({plan.scale:g})"
     for update in problem.checkpoint.loop("reward", config.updates, net=reward, optimiser=optimiser, curve=curve):
         target = codec.encode(*demos.draw(config.batch))
         noise = normal_noise(config.batch, codec, diffuser.steps + 1, rng)
@@ -118,15 +109,8 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
         guide.backward(loss)
         norm = float(torch.nn.utils.clip_grad_norm_(reward.net.parameters(), 1.0))
         optimiser.step()
-        curve.append({"gradient_steps": update + 1, "loss": loss.item(), "gradient_norm": norm})
-        before = [abs(row["loss"]) for row in curve[:-1][:FIRST]]
-        usual = sum(before) / len(before) if before else math.inf
-        if not math.isfinite(loss.item()) or loss.item() > DIVERGED * usual:
-            raise Diverged(
-                f"loss {loss.item():.3g} at update {update + 1}, {usual:.3g} in the first {FIRST}: "
-                f"lower learning_rate ({config.learning_rate:g}) or planning.scale ({plan.scale:g})",
-                curve[:-1],
-            )
+        row = {"gradient_steps": update + 1, "loss": loss.item(), "gradient_norm": norm}
+        keep(curve, row, "loss", remedy)
         problem.progress((update + 1) / config.updates, {"loss": loss.item()})
     reward.eval()
     return Learned(Planner.of(plan, diffuser, reward), reward, "trajectory", curve, config.updates)

@@ -27,7 +27,12 @@ def graph_values(
 
     Returns:
         the nodes' observations ``[n, O]`` and their values ``[n]``, less ends of episodes that have no neighbour.
+
+    Raises:
+        ValueError: ``stride`` outside 1..T.
     """
+    if not 1 <= stride <= base.steps:
+        raise ValueError(f"{stride} steps between nodes do not fit episodes of {base.steps}: lower value.steps")
     count = base.steps // stride
     obs, width = base.obs[:, : count * stride + 1 : stride], base.obs.shape[-1]
     gained = rewards[:, : count * stride].reshape(len(base), count, stride) @ discount ** np.arange(stride)

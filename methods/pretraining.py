@@ -19,6 +19,7 @@ from envs.problem import Problem
 from envs.seeding import stream
 from methods.base import Config, Part
 from methods.diffuser import Diffuser, Network
+from methods.divergence import Diverged, keep_some
 from methods.windows import WindowSampler
 
 SHIPPED = Path(__file__).parent / "pretrained"
@@ -81,28 +82,39 @@ def base_model(problem: Problem, config: BaseModel) -> Diffuser:
         the diffuser, frozen.
 
     Raises:
-        ValueError: the window does not fit the episodes.
+        ValueError: the window does not fit the episodes, or the model there is of another task.
+        Diverged: the loss of training left all bounds; nothing is kept.
     """
     name = key(problem, config)
     if (SHIPPED / f"{name}.safetensors").exists():
-        return _frozen(Part.load(SHIPPED / name))
+        return _frozen(Part.load(SHIPPED / name), problem, SHIPPED / name)
     path = cache_dir() / name
     with FileLock(f"{path}.lock"):
         try:
-            return _frozen(Part.load(path))
+            model = Part.load(path)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError):  # absent or damaged
             state = path.with_name(f"{name}.state")
-            model = train(problem, config, state)
+            try:
+                model = train(problem, config, state)
+            except Diverged:
+                shutil.rmtree(state, ignore_errors=True)  # nothing to go on from
+                raise
             temporary = path.with_name(f"{name}-{os.getpid()}-tmp")
             model.save(temporary)
             for suffix in (".safetensors", ".json"):  # the description last: without it nothing is found
                 os.replace(temporary.with_suffix(suffix), path.with_suffix(suffix))
             shutil.rmtree(state, ignore_errors=True)
-            return _frozen(model)
+        return _frozen(model, problem, path)
 
 
-def _frozen(model: Part) -> Diffuser:
+def _frozen(model: Part, problem: Problem, path: Path) -> Diffuser:
     assert isinstance(model, Diffuser)
+    found, asked = (model.codec.obs, model.codec.acts), (problem.base.obs.shape[-1], problem.base.acts.shape[-1])
+    if found != asked:
+        raise ValueError(
+            f"base model {path} was trained on another task: it has {found[0]} observations and {found[1]} actions, "
+            f"{problem.task} has {asked[0]} and {asked[1]}; remove its two files and it is trained anew"
+        )
     return model.eval().requires_grad_(False)
 
 
@@ -126,6 +138,9 @@ def train(problem: Problem, config: BaseModel, state: Path | None = None) -> Dif
         problem: its base trajectories and their id.
         config: settings.
         state: folder that keeps the training, so that it can go on after a kill; None keeps nothing.
+
+    Raises:
+        Diverged: the loss left all bounds.
     """
     rng = stream("base-model", problem.base_id, config.seed)
     torch.manual_seed(int(rng.integers(2**31)))
@@ -138,11 +153,16 @@ def train(problem: Problem, config: BaseModel, state: Path | None = None) -> Dif
     decay = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda k: 0.5 * (1 + math.cos(math.pi * k / config.updates)) if k > 200 else (k + 1) / 200
     )
-    kept = {"net": model, "averaged": averaged, "optimiser": optimiser, "decay": decay}
+    curve: list[dict[str, float]] = []
+    remedy = f"lower base.learning_rate ({config.learning_rate:g})"
+    kept = {"net": model, "averaged": averaged, "optimiser": optimiser, "decay": decay, "curve": curve}
     for update in Checkpoint(state, rng).loop("base", config.updates, **kept):
         x0 = model.codec.encode(*sampler.draw(config.batch))
         loss = model.descend(x0, optimiser, decay, rng, config.half)
         averaged.follow(model, min(config.ema, (update + 1) / (update + 10)))
+        keep_some(curve, update, config.updates, "base_loss", loss, remedy)
         if update % 500 == 0:
             problem.progress(0.0, {"base updates": update, "base loss": loss})
+    if not all(weights.isfinite().all() for weights in averaged.parameters()):  # by the last update
+        raise Diverged(f"weights of the base model are not finite, base_loss {loss:.3g} before: {remedy}", curve)
     return averaged

@@ -1,7 +1,7 @@
 """The value of a reward, fitted on base data: what lies beyond a planning window."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from envs.checkpoint import Checkpoint
-from envs.problem import Trajectories
+from envs.problem import Floats, Trajectories
 from methods.base import Config, Part, RewardPart
+from methods.divergence import keep_some
 from methods.graph_value import graph_values
 from methods.policies import mlp
 from methods.windows import WindowSampler
@@ -58,12 +59,48 @@ def discounted(rewards: Tensor, discount: float) -> Tensor:
     return rewards @ (discount ** torch.arange(rewards.shape[1], dtype=rewards.dtype, device=rewards.device))
 
 
+def on_graph(
+    value: Value, base: Trajectories, rewards: Floats, config: Valuing, rng: np.random.Generator
+) -> Callable[[], Tensor]:
+    """The loss of a batch of nodes against :func:`methods.graph_value.graph_values`, drawn anew at every call."""
+    nodes, known = graph_values(base, rewards, config.discount, config.steps, config.radius)
+    places, worths = torch.tensor(nodes), torch.tensor(known, dtype=torch.float32)
+
+    def loss() -> Tensor:
+        drawn = torch.as_tensor(rng.integers(len(places), size=config.batch))
+        mean: Tensor = 0.5 * ((worths[drawn] - value(places[drawn])) / value.scale).square().mean()
+        return mean
+
+    return loss
+
+
+def on_expectiles(
+    value: Value, target: Value, base: Trajectories, rewards: Floats, config: Valuing, rng: np.random.Generator
+) -> Callable[[], Tensor]:
+    """The expectile loss of a batch of n-step returns, drawn anew at every call, which moves the target first."""
+    # rewards travel with the observations as an action column, so that one sampler draws both
+    sampler = WindowSampler(Trajectories(base.obs, rewards[..., None]), config.steps, rng)
+
+    def loss() -> Tensor:
+        seen, gained = sampler.draw(config.batch)
+        with torch.no_grad():
+            for slow, fast in zip(target.net.parameters(), value.net.parameters(), strict=True):
+                slow.lerp_(fast, config.target_rate)
+            rest = config.discount**config.steps * target(seen[:, -1])
+        error = (discounted(gained[..., 0], config.discount) + rest - value(seen[:, 0])) / value.scale
+        mean: Tensor = (torch.where(error > 0, config.expectile, 1 - config.expectile) * error.square()).mean()
+        return mean
+
+    return loss
+
+
 def fit_value(
     base: Trajectories,
     reward: RewardPart,
     config: Valuing,
     rng: np.random.Generator,
     checkpoint: Checkpoint | None = None,
+    curve: list[dict[str, float]] | None = None,
 ) -> Value:
     """Regression on base data relabelled with the reward: on values of a graph if a radius is set, else on expectiles.
 
@@ -75,8 +112,14 @@ def fit_value(
         config: settings.
         rng: decides initial weights and batches.
         checkpoint: keeps the run, so that it can go on after a kill; None keeps nothing.
+        curve: gets rows of ``value_loss``.
+
+    Raises:
+        ValueError: more steps than the episodes have.
+        Diverged: the loss left all bounds.
     """
     torch.manual_seed(int(rng.integers(2**31)))
+    curve = [] if curve is None else curve
     obs, acts, next_obs = (torch.tensor(x) for x in base.transitions())
     value = Value(obs=obs.shape[-1], hidden=config.hidden)
     with torch.no_grad():
@@ -86,30 +129,20 @@ def fit_value(
     value.mean[:], value.std[:] = obs.mean(0), obs.std(0).clamp(min=1e-3)
     value.scale.fill_(rewards.square().mean().sqrt().clamp(min=1e-6) / (1 - config.discount))
     relabelled = rewards.reshape(len(base), -1).numpy()
-    if config.radius:
-        nodes, known = graph_values(base, relabelled, config.discount, config.steps, config.radius)
-        places, worths = torch.tensor(nodes), torch.tensor(known, dtype=torch.float32)
-    # rewards travel with the observations as an action column, so that one sampler draws both
-    sampler = WindowSampler(Trajectories(base.obs, relabelled[..., None]), config.steps, rng)
-    target = copy.deepcopy(value)
+    target = None if config.radius else copy.deepcopy(value)
+    if target is None:
+        loss = on_graph(value, base, relabelled, config, rng)
+    else:
+        loss = on_expectiles(value, target, base, relabelled, config, rng)
     optimiser = torch.optim.Adam(value.net.parameters(), config.learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, config.updates)
-    kept = {"net": value, "target": target, "optimiser": optimiser, "schedule": schedule}
-    for _ in (checkpoint or Checkpoint()).loop("value", config.updates, **kept):
-        if config.radius:
-            drawn = torch.as_tensor(rng.integers(len(places), size=config.batch))
-            error, weight = (worths[drawn] - value(places[drawn])) / value.scale, torch.tensor(0.5)
-        else:
-            seen, gained = sampler.draw(config.batch)
-            with torch.no_grad():
-                rest = config.discount**config.steps * target(seen[:, -1])
-            error = (discounted(gained[..., 0], config.discount) + rest - value(seen[:, 0])) / value.scale
-            weight = torch.where(error > 0, config.expectile, 1 - config.expectile)
+    remedy = f"lower value.learning_rate ({config.learning_rate:g})"
+    kept = {"net": value, "target": target, "optimiser": optimiser, "schedule": schedule, "curve": curve}
+    for update in (checkpoint or Checkpoint()).loop("value", config.updates, **kept):
+        found = loss()
         optimiser.zero_grad(set_to_none=True)
-        (weight * error.square()).mean().backward()
+        found.backward()
         optimiser.step()
         schedule.step()
-        with torch.no_grad():
-            for slow, fast in zip(target.net.parameters(), value.net.parameters(), strict=True):
-                slow.lerp_(fast, config.target_rate)
+        keep_some(curve, update, config.updates, "value_loss", found.item(), remedy)
     return value.eval()

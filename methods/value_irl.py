@@ -23,6 +23,7 @@ from methods.base import Config, Learned, Method, PolicyPart, RewardPart
 from methods.controls import GivenReward, privileged
 from methods.density_ratio import Ratio, fit_ratio
 from methods.diffuser import Diffuser
+from methods.divergence import keep_some
 from methods.planner import Planner, Planning
 from methods.policies import MLPPolicy
 from methods.pretraining import BASE_MODELS, TOY, BaseModel, base_model
@@ -30,6 +31,7 @@ from methods.tuned import tuned
 from methods.value import Value, Valuing, discounted, fit_value
 from methods.windows import WindowSampler
 
+Curve = list[dict[str, float]]
 LIMITS = (-4.0, 3.0)  # of the standardised advantage in the exponent
 HEAVIEST = 20.0  # no window weighs more than this many times the average advantage and value
 
@@ -93,9 +95,15 @@ def weighted(
 
 
 def fine_tuned(
-    problem: Problem, diffuser: Diffuser, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator
+    problem: Problem,
+    diffuser: Diffuser,
+    reward: RewardPart,
+    value: Value,
+    config: ValueIRL,
+    rng: np.random.Generator,
+    curve: Curve,
 ) -> Diffuser:
-    """A copy of the diffuser trained on windows in proportion to :func:`weights`."""
+    """A copy of the diffuser trained on windows in proportion to :func:`weights`; its loss goes to ``curve``."""
     c = config.tuning
     obs, acts, chance = weighted(problem, diffuser.codec.length, reward, value, config, rng)
     with torch.no_grad():
@@ -103,25 +111,26 @@ def fine_tuned(
     model, averaged = copy.deepcopy(diffuser).requires_grad_(True), copy.deepcopy(diffuser)
     optimiser = torch.optim.Adam(model.parameters(), c.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, c.updates)
-    kept = {"net": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
+    kept = {"net": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule, "curve": curve}
     for update in problem.checkpoint.loop("tuning", c.updates, **kept):
         x0 = windows[torch.as_tensor(rng.choice(c.pool, c.batch, p=chance))]
         loss = model.descend(x0, optimiser, schedule, rng)
         averaged.follow(model, min(c.ema, (update + 1) / (update + 10)))
+        keep_some(curve, update, c.updates, "tuning_loss", loss, f"lower tuning.learning_rate ({c.learning_rate:g})")
         problem.progress(0.4 + 0.6 * (update + 1) / c.updates, {"loss": loss})
     return averaged
 
 
 def planned(
-    problem: Problem, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator
+    problem: Problem, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator, curve: Curve
 ) -> PolicyPart:
     """The policy of the recipe: the fine-tuned diffuser, best of several plans."""
-    tuned = fine_tuned(problem, base_model(problem, config.base), reward, value, config, rng)
+    tuned = fine_tuned(problem, base_model(problem, config.base), reward, value, config, rng, curve)
     return Planner.of(config.planning, tuned, reward, value, config.value.discount)
 
 
 def regressed(
-    problem: Problem, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator
+    problem: Problem, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator, curve: Curve
 ) -> PolicyPart:
     """The same weights without diffusion: a perceptron regressed on each window's first action (Peng et al. 2019)."""
     space, c = problem.action_space, config.tuning
@@ -131,7 +140,8 @@ def regressed(
     policy.mean[:], policy.std[:] = value.mean, value.std
     optimiser = torch.optim.Adam(policy.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, c.updates)
-    for update in problem.checkpoint.loop("tuning", c.updates, net=policy, optimiser=optimiser, schedule=schedule):
+    kept = {"net": policy, "optimiser": optimiser, "schedule": schedule, "curve": curve}
+    for update in problem.checkpoint.loop("tuning", c.updates, **kept):
         chosen = torch.as_tensor(rng.choice(c.pool, c.batch, p=chance))
         raw = policy.net(policy.normalise(obs[chosen, 0]))  # before the limits, where its gradient would end
         loss = (raw - acts[chosen, 0]).square().mean()
@@ -139,6 +149,7 @@ def regressed(
         loss.backward()
         optimiser.step()
         schedule.step()
+        keep_some(curve, update, c.updates, "regression_loss", loss.item(), "change reward or value before it")
         problem.progress(0.4 + 0.6 * (update + 1) / c.updates, {"loss": loss.item()})
     return policy
 
@@ -147,7 +158,7 @@ def fit(
     problem: Problem,
     config: ValueIRL,
     rng: np.random.Generator,
-    act: Callable[[Problem, RewardPart, Value, ValueIRL, np.random.Generator], PolicyPart] = planned,
+    act: Callable[[Problem, RewardPart, Value, ValueIRL, np.random.Generator, Curve], PolicyPart] = planned,
     oracle: bool = False,
 ) -> Learned:
     """Learns the reward from demonstrations and base data; the policy acts on the same reward that is scored.
@@ -158,17 +169,20 @@ def fit(
         rng: decides all draws.
         act: how reward and value become a policy.
         oracle: take the true reward in place of a learnt one: the ceiling of the recipe.
+
+    Raises:
+        Diverged: a loss left all bounds.
     """
     reward: RewardPart
-    curve: list[dict[str, float]] = []
+    curve: Curve = []
     if oracle:
         reward = GivenReward(privileged(problem).observed_reward)
     else:
         reward, curve = fit_ratio(problem, config.ratio, rng)
     problem.progress(0.2, {})
-    value = fit_value(all_data(problem), reward, config.value, rng, problem.checkpoint)
+    value = fit_value(all_data(problem), reward, config.value, rng, problem.checkpoint, curve)
     problem.progress(0.4, {})
-    policy = act(problem, reward, value, config, rng)
+    policy = act(problem, reward, value, config, rng, curve)
     updates = config.ratio.updates + config.value.updates + config.tuning.updates
     return Learned(policy, reward, "raw", curve, updates)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from methods import pretraining
 from methods.controls import GivenReward
 from methods.density_ratio import Ratio, fit_ratio
 from methods.diffuser import Diffuser
-from methods.diffusion_irl import DiffusionIRL, Diverged
+from methods.diffusion_irl import DiffusionIRL
 from methods.diffusion_irl import fit as fit_thesis
+from methods.divergence import Diverged
 from methods.graph_value import graph_values
 from methods.planner import Planner, Planning, window_reward
 from methods.pretraining import TOY, base_model, key, ship
@@ -24,7 +26,8 @@ from methods.rewards import StepReward
 from methods.similarity import SIMILARITIES, mse
 from methods.unet import TemporalUNet
 from methods.value import Valuing, fit_value
-from methods.value_irl import HEAVIEST, FineTuning, ValueIRL, all_data, weighted, weights
+from methods.value_irl import HEAVIEST, FineTuning, ValueIRL, all_data, regressed, weighted, weights
+from methods.value_irl import fit as fit_value_irl
 
 
 def problem(demos: Trajectories, base: Trajectories, base_id: str = "made-up") -> Problem:
@@ -96,6 +99,13 @@ def test_graph_joins_episodes_and_stays_where_it_pays() -> None:
     config = Valuing(discount=0.5, steps=1, radius=0.01, updates=600, batch=64)
     value = fit_value(data, at_three, config, np.random.default_rng(0))
     assert value(torch.tensor([[3.0], [5.0]])).tolist() == pytest.approx([2.0, 0.0], abs=0.1)
+
+
+def test_values_over_more_steps_than_an_episode_has_are_refused() -> None:
+    one = GivenReward(lambda obs, acts, next_obs: torch.ones(obs.shape[:-1]))
+    for radius, said in ((0.0, "window of 51 steps does not fit episodes of 50"), (0.3, "51 steps between nodes")):
+        with pytest.raises(ValueError, match=said):
+            fit_value(noise(0.0), one, Valuing(steps=51, radius=radius, updates=1), np.random.default_rng(0))
 
 
 def test_value_takes_the_better_of_two_ways() -> None:
@@ -175,6 +185,25 @@ def test_base_model_is_trained_once_and_a_damaged_one_again(made_up: Problem, mo
         assert all(torch.equal(a, b) for a, b in zip(first.parameters(), rebuilt.parameters(), strict=True))
 
 
+@pytest.mark.parametrize(("updates", "said"), [(1, "weights .* not finite"), (20, "base_loss (nan|inf)")])
+def test_a_base_model_that_diverges_is_not_kept(made_up: Problem, tmp_path, updates: int, said: str) -> None:
+    wild = TOY.model_copy(update={"learning_rate": math.inf, "updates": updates})
+    with pytest.raises(Diverged, match=rf"{said}.*lower base.learning_rate"):
+        base_model(made_up, wild)
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
+
+
+def test_a_base_model_of_another_task_is_refused(made_up: Problem, tmp_path) -> None:
+    base_model(made_up, TOY)
+    wider = Trajectories(np.zeros((2, 51, 3), np.float32), np.zeros((2, 50, 2), np.float32))
+    for kept in ("cache", "shipped"):
+        with pytest.raises(
+            ValueError, match=f"{kept}.*another task: it has 1 observations and 1 actions, made-up has 3"
+        ):
+            base_model(problem(wider, wider), TOY)
+        ship(made_up, TOY)
+
+
 def test_base_models_differ_by_data_and_settings(made_up: Problem) -> None:
     other = problem(made_up.demos, made_up.base, "other data")
     keys = {key(made_up, TOY), key(other, TOY), key(made_up, TOY.model_copy(update={"seed": 1}))}
@@ -223,6 +252,33 @@ def test_thesis_method_ends_when_its_loss_leaves_all_bounds(made_up: Problem, mo
     with pytest.raises(Diverged, match=r"at update 3.*lower learning_rate") as raised:
         fit_thesis(made_up, DiffusionIRL(base=TOY, hidden=(8,), updates=4, batch=4), np.random.default_rng(0))
     assert [row["loss"] for row in raised.value.curve] == [1.0, 1.0]  # the last good part of it
+
+
+@pytest.mark.parametrize(
+    ("part", "loss", "before"),
+    [
+        ("ratio", "classifier_loss", set()),
+        ("value", "value_loss", {"classifier_loss"}),
+        ("tuning", "tuning_loss", {"classifier_loss", "value_loss"}),
+    ],
+)
+def test_value_recipe_ends_when_a_loss_leaves_all_bounds(made_up: Problem, part: str, loss: str, before: set) -> None:
+    settings = {name: {"updates": 60} for name in ("ratio", "value", "tuning")}
+    settings["tuning"] |= {"pool": 100, "batch": 16}
+    settings[part] |= {"learning_rate": 1e30}
+    with pytest.raises(Diverged, match=rf"{loss} .* at update .*lower {part}.learning_rate \(1e\+30\)") as raised:
+        fit_value_irl(made_up, ValueIRL(base=TOY, **settings), np.random.default_rng(0))
+    found = {name for row in raised.value.curve for name in row} - {"gradient_steps"}
+    assert found == before | {loss}  # the last good part of it
+
+
+def test_regression_on_weights_ends_when_its_loss_leaves_all_bounds(made_up: Problem, monkeypatch) -> None:
+    rng, adam = np.random.default_rng(0), torch.optim.Adam
+    value = fit_value(made_up.base, fit_ratio(made_up, Ratio(updates=1), rng)[0], Valuing(updates=1), rng)
+    config = ValueIRL(base=TOY, tuning=FineTuning(pool=100, batch=16, updates=60))
+    monkeypatch.setattr(torch.optim, "Adam", lambda weights, rate: adam(weights, 1e30))
+    with pytest.raises(Diverged, match="regression_loss"):
+        regressed(made_up, GivenReward(lambda *step: step[0].sum(-1)), value, config, rng, [])
 
 
 def test_thesis_method_lowers_its_loss(made_up: Problem) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from envs.problem import Floats, Problem
 from methods.base import Config, Learned, Method, PolicyPart, RewardPart
-from methods.diffusion_irl import Diverged
+from methods.divergence import Diverged
 
 
 class Constant(PolicyPart):

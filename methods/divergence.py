@@ -1,0 +1,42 @@
+"""Training that went wrong: a loss that left the finite or rose tenfold."""
+
+import math
+
+DIVERGED, FIRST = 10.0, 10  # a loss 10 times the mean size of the first 10 ends the run; one alone may be near zero
+EVERY = 50  # updates between rows of long loops; weights that left the finite stay there until the next one
+
+
+class Diverged(ArithmeticError):
+    """A loss left the finite or rose tenfold; ``curve`` holds the rows before."""
+
+    def __init__(self, message: str, curve: list[dict[str, float]]) -> None:
+        super().__init__(message)
+        self.curve = curve
+
+
+def keep(curve: list[dict[str, float]], row: dict[str, float], name: str, remedy: str) -> None:
+    """Adds a row to a curve, unless its loss ends the run.
+
+    Args:
+        curve: rows so far.
+        row: with ``gradient_steps`` and the loss.
+        name: of the loss in rows.
+        remedy: what to try, for the message.
+
+    Raises:
+        Diverged: the loss is not finite, or ten times the mean size of the first ten.
+    """
+    first = [abs(before[name]) for before in curve if name in before][:FIRST]
+    usual = sum(first) / len(first) if first else math.inf
+    if not math.isfinite(row[name]) or row[name] > DIVERGED * usual:
+        raise Diverged(
+            f"{name} {row[name]:.3g} at update {row['gradient_steps']}, {usual:.3g} in the first {FIRST}: {remedy}",
+            list(curve),
+        )
+    curve.append(row)
+
+
+def keep_some(curve: list[dict[str, float]], update: int, updates: int, name: str, loss: float, remedy: str) -> None:
+    """As :func:`keep`, for every :data:`EVERY`-th and the last of ``updates`` updates, counted from 0."""
+    if update % EVERY == 0 or update == updates - 1:
+        keep(curve, {"gradient_steps": update + 1, name: loss}, name, remedy)
