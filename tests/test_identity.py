@@ -93,6 +93,6 @@ def test_identity_changes_with_what_decides_the_result(tmp_path: Path) -> None:
 
     same = ids()
     assert ids(timeout_s=1.0, description="other") == same
-    for changes in ({"seeds": [1]}, {"base_seed": 1}, {"step_budget": {"all": 5}}, {"demos": {"all": 3}}):
+    for changes in ({"seeds": [1]}, {"base_seed": 1}, {"step_budget": {"all": 5}}, {"demos": {"all": 4}}):
         assert not ids(**changes) & same, changes
     assert not ids(eval_starts=1) & same
