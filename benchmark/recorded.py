@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from filelock import FileLock
 
-from benchmark.references import occupancy, place, references
+from benchmark.references import kept, occupancy, place, references
 from envs.datasets import write_arrays
 from envs.own import RecordedTask
 from envs.rollout import Rollout, Uniform
@@ -20,7 +20,7 @@ def keep_references(task: RecordedTask, code: str) -> None:
     """
     path = place(task, code)
     with FileLock(f"{path}.recorded.lock"):
-        if path.exists():
+        if kept(path) is not None:
             return
         space, known = task.make_env(1).action_space, task.demos(task.recorded, 0)
         found = references(dataclasses.replace(task, expert=lambda: Uniform(space)), f"{code} at random")

@@ -47,6 +47,15 @@ def place(task: Task, code: str) -> Path:
     return truth_dir() / f"{task.name}-references-{digest.hexdigest()[:16]}.npz"
 
 
+def kept(path: Path) -> dict[str, NDArray[np.floating]] | None:
+    """What a file holds; None where it is absent or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
 def references(task: Task, code: str) -> dict[str, NDArray[np.floating]]:
     """Mean true return per start, under ``random_seen``, ``expert_seen``, ``random_unseen``, ``expert_unseen``.
 
@@ -58,10 +67,7 @@ def references(task: Task, code: str) -> dict[str, NDArray[np.floating]]:
     """
     path = place(task, code)
     with FileLock(f"{path}.lock"):
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return dict(file)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # absent or damaged: measured again
+        if (found := kept(path)) is None:
             found = _measure(task)
             write_arrays(path, **found)
-            return found
+        return found

@@ -24,7 +24,7 @@ from benchmark.metrics import (
 )
 from benchmark.pictures import maze
 from benchmark.pose import Posed, held_out_fraction, pose
-from benchmark.references import references, true_returns
+from benchmark.references import place, references, true_returns
 from benchmark.registry import load_task
 from benchmark.reward_quality import NotFinite
 from benchmark.score import Score, score
@@ -299,6 +299,12 @@ def test_a_reward_that_breaks_off_the_data_loses_only_what_is_measured_there() -
 def test_references_are_measured_once_and_rank_the_expert_above_random() -> None:
     found = references(task(), "test")
     assert all(np.array_equal(found[name], again) for name, again in references(task(), "test").items())
+    path = place(task(), "test")
+    whole = path.read_bytes()
+    for damaged in (whole[:50], whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]):  # cut short, and one bit
+        path.write_bytes(damaged)
+        assert all(np.array_equal(found[name], again) for name, again in references(task(), "test").items())
+        assert path.read_bytes() != damaged
     for kind, starts in (("seen", task().seen_starts), ("unseen", task().unseen_starts)):
         assert len(found[f"random_{kind}"]) == len(starts)
         assert np.mean(found[f"expert_{kind}"]) > 2 * np.mean(found[f"random_{kind}"])

@@ -14,7 +14,7 @@ from benchmark import registry
 from benchmark.errors import UserError
 from benchmark.pose import pose
 from benchmark.recorded import keep_references
-from benchmark.references import references
+from benchmark.references import place, references
 from benchmark.suite import load_suite, settings_of
 from envs.formats import save_minari
 from envs.own import RecordedTask, TaskError, load_task
@@ -85,6 +85,8 @@ def test_nothing_that_a_method_is_given_tells_of_the_true_reward(pendulum: Path)
 def test_demonstrations_are_the_100(pendulum: Path) -> None:
     task = load_task(pendulum)
     keep_references(task, "x")
+    place(task, "x").write_bytes(place(task, "x").read_bytes()[:50])
+    keep_references(task, "x")  # the demonstrator cannot be measured again
     found, known = references(task, "x"), task.demos(N, 0)
     for kind in ("seen", "unseen"):
         assert found[f"expert_{kind}"] == pytest.approx([known.returns.mean()] * 16)
