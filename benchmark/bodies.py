@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[1]
 SIZE = 72, 84  # pixels down and across
-DISTANCE, HEIGHT, ELEVATION = 1.9, 0.5, -6.0  # of the camera in metres and degrees, for a body a metre high
+DISTANCE, HEIGHT, ELEVATION = 2.2, 0.55, -6.0  # of the camera in metres and degrees, for a body a metre high
 TIMEOUT_S = 60.0
 
 
@@ -58,7 +58,7 @@ def render(folder: Path) -> None:
     renderer = mujoco.Renderer(model, *SIZE)
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
     for pose in np.load(folder / "poses.npy", allow_pickle=False):
-        data.qpos[:] = pose
+        data.qpos[:] = [0, *pose[1:]]  # back over the ground, which is bounded, from wherever it ran
         mujoco.mj_kinematics(model, data)
         mujoco.mj_camlight(model, data)
         camera.lookat[:] = [*data.xpos[1, :2], HEIGHT]

@@ -160,8 +160,21 @@ def test_figures_enlarge_and_failures_are_shown(tab: Any) -> None:
     assert tab.locator("#large").evaluate("image => image.naturalWidth") > 400
     tab.keyboard.press("Escape")
     assert "acts are not finite" in tab.inner_text("#failures")
+    tab.click("#failures a >> nth=0")
+    assert "#figure-worst-" in tab.url
     tab.click("#failures .run >> nth=0")
     assert "failed" in tab.inner_text("#detail")
+
+
+def test_nothing_is_cut_on_a_narrow_screen(browser: Any, made: Path) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 700})
+    found = context.new_page()
+    found.goto(made.as_uri() + f"#run={record('gail', 'halfcheetah', 0).id}")
+    assert found.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    inside = """values => { const edge = document.getElementById("detail").getBoundingClientRect().right;
+        return values.map(v => v.getBoundingClientRect()).every(r => r.width > 40 && r.right < edge); }"""
+    assert found.locator("#detail dd").evaluate_all(inside)
+    context.close()
 
 
 def test_the_shown_table_is_saved(tab: Any) -> None:

@@ -72,6 +72,18 @@ def test_the_gait_is_the_body_at_its_poses() -> None:
     assert (brown > 0.01).all() and (brown < 0.3).all()
 
 
+def test_a_body_is_photographed_on_the_ground_however_far_it_ran() -> None:
+    model = CHEETAH.make_env(1).model
+    poses = np.zeros((2, model.nq))
+    poses[1, 0] = 300.0  # the ground of Gymnasium's model ends at 40 m
+    found = bodies.photographs(model, poses)
+    if found is None and os.environ.get("CI") != "true":
+        pytest.skip("no OpenGL on this machine: apt-get install libosmesa6 to test rendering")
+    assert found is not None
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0, -1] < 250).any(-1).all()  # ground, along the lower edge
+
+
 def test_without_opengl_a_run_has_no_pixels_and_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "none")
     assert bodies.photographs(CHEETAH.make_env(1).model, np.zeros((1, 9))) is None
