@@ -148,8 +148,8 @@ class Diffuser(Part):
 
         ``half`` multiplies in bfloat16.
         """
-        t = torch.as_tensor(rng.integers(self.steps, size=len(x0)))
-        noise = torch.as_tensor(rng.standard_normal(x0.shape, np.float32))
+        t = torch.as_tensor(rng.integers(self.steps, size=len(x0)), device=x0.device)
+        noise = torch.as_tensor(rng.standard_normal(x0.shape, np.float32), device=x0.device)
         with torch.autocast(x0.device.type, torch.bfloat16, enabled=half):
             loss = self.loss(x0, t, noise)
         optimiser.zero_grad(set_to_none=True)

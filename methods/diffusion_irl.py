@@ -4,6 +4,7 @@ S. Oliveira, Inverse RL using Generative Planning Models in Trajectory Space, UC
 by back-propagating a similarity between samples and demonstrations through the guided reverse process.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,9 @@ from pydantic import create_model, model_validator
 
 from envs.problem import Problem
 from methods.base import Config, Learned, Method
+from methods.diffuser import Diffuser
 from methods.divergence import keep
+from methods.graphs import captured
 from methods.planner import Planner, Planning
 from methods.pretraining import TOY, TUNED, BaseModel, base_model
 from methods.rewards import WindowReward
@@ -69,10 +72,40 @@ class Pushes:
             self.pushes.append(push.requires_grad_())
         return push
 
-    def backward(self, loss: torch.Tensor) -> None:
-        """Adds the loss' gradient to that of the reward's parameters."""
+    def gradients(self, loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """The loss' gradient with respect to each of the reward network's parameters; None where it does not matter."""
         pulls = torch.autograd.grad(loss, self.pushes)
-        (self.reward.slope(torch.cat(self.at)) * torch.cat(pulls)).sum().backward()
+        pushed = (self.reward.slope(torch.cat(self.at)) * torch.cat(pulls)).sum()
+        return torch.autograd.grad(pushed, tuple(self.reward.net.parameters()), allow_unused=True)
+
+
+Gradient = tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]  # a loss, and its slope in each parameter
+
+
+def reward_gradient(
+    diffuser: Diffuser,
+    reward: WindowReward,
+    similarity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    compared: int,
+    **sampling: Any,
+) -> Callable[..., Gradient]:
+    """The function of windows ``[n, H, D]`` and T + 1 draws of noise that gives the loss and its gradient.
+
+    Args:
+        diffuser: frozen.
+        reward: guides it from the windows' first states.
+        similarity: of samples to windows.
+        compared: tokens that are compared.
+        sampling: see :meth:`Diffuser.reverse`.
+    """
+
+    def gradient(target: torch.Tensor, *noise: torch.Tensor) -> Gradient:
+        guide, codec = Pushes(reward), diffuser.codec
+        sample = diffuser.reverse(target[:, 0, : codec.obs], noise, guide, **sampling)
+        loss = similarity(*(codec.absolute(x)[:, :compared].flatten(1) for x in (sample, target)))
+        return loss.detach(), guide.gradients(loss)
+
+    return gradient
 
 
 def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Learned:
@@ -91,22 +124,23 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
         relative=codec.relative,
     )
     reward.codec.load_state_dict(codec.state_dict())
-    similarity, plan = SIMILARITIES[config.similarity], config.planning
+    plan = config.planning
     optimiser = torch.optim.Adam(reward.net.parameters(), config.learning_rate)
     demos = WindowSampler(problem.demos, codec.length, rng)
     through, compared = config.through or diffuser.steps, config.compared or codec.tokens
+    gradient = reward_gradient(
+        diffuser, reward, SIMILARITIES[config.similarity], compared, differentiable=through, **plan.sampling()
+    )
+    step = None
     curve: list[dict[str, float]] = []
     remedy = f"lower learning_rate ({config.learning_rate:g}) or planning.scale ({plan.scale:g})"
     for update in problem.checkpoint.loop("reward", config.updates, net=reward, optimiser=optimiser, curve=curve):
         target = codec.encode(*demos.draw(config.batch))
-        noise = normal_noise(config.batch, codec, diffuser.steps + 1, rng)
-        first = target[:, 0, : codec.obs]
-        guide = Pushes(reward)
-        sample = diffuser.reverse(first, noise, guide, **plan.sampling(), differentiable=through)
-        ours, theirs = (codec.absolute(x)[:, :compared].flatten(1) for x in (sample, target))
-        loss = similarity(ours, theirs)
-        optimiser.zero_grad(set_to_none=True)
-        guide.backward(loss)
+        given = target, *normal_noise(config.batch, codec, diffuser.steps + 1, rng)
+        step = step or captured(gradient, *given)
+        loss, gradients = step(*given)
+        for weight, slope in zip(reward.net.parameters(), gradients, strict=True):
+            weight.grad = slope
         norm = float(torch.nn.utils.clip_grad_norm_(reward.net.parameters(), 1.0))
         optimiser.step()
         row = {"gradient_steps": update + 1, "loss": loss.item(), "gradient_norm": norm}

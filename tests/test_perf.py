@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmark import cli, perf
+from methods.graphs import captured
 
 MODULE = """
 from benchmark.perf import Row
@@ -51,3 +53,13 @@ def test_a_measurement_that_is_not_there_is_named(
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 2 and "Did you mean harness" in capsys.readouterr().err
+
+
+def test_without_a_gpu_nothing_is_measured_on_one_and_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not [*perf.measure(["gpu"])]
+
+    def work(x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+    assert captured(work, torch.ones(2)) is work

@@ -1,0 +1,143 @@
+"""The same work on a GPU, if there is one: is it what a processor does, how long, and the roofline."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from benchmark.perf import Row, allowed
+from benchmark.perf.gradient import ACTS, BATCH, GUIDED, HIDDEN, OBS, STEP, STEPS, TOKENS, UNET, GradientStep
+from methods.diffuser import Diffuser
+from methods.graphs import captured
+from methods.planner import Planner, Planning
+from methods.pretraining import BASE_MODELS
+from methods.rewards import WindowReward
+
+NETWORKS: dict[str, dict[str, Any]] = {"default base network": {}, "thesis' U-Net": UNET}
+CARDS = {  # operations per second in single precision and bfloat16, bytes per second (NVIDIA's data sheets, SXM)
+    "H100 80GB HBM3": (67e12, 989e12, 3.35e12),
+    "H200": (67e12, 989e12, 4.8e12),
+}
+APART, STARTS = 1e-3, 256  # allowed difference in units of the largest value; starts planned from at once
+
+
+def seconds(work: Callable[[], object], times: int = 5) -> float:
+    """Wall seconds until the GPU is done, the least of some goes after one that warms up."""
+    spent = []
+    for _ in range(times + 1):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        spent.append(time.perf_counter() - began)
+    return min(spent[1:])
+
+
+def apart(ours: Tensor, theirs: Tensor) -> float:
+    """Largest difference, in units of the largest value."""
+    return float((ours.cpu() - theirs).abs().max() / theirs.abs().max())
+
+
+def flat(step: GradientStep) -> Tensor:
+    """The gradient of a step as one vector."""
+    return torch.cat([slope.flatten() for slope in step.ours()[1] if slope is not None])
+
+
+def moved(step: GradientStep) -> float:
+    """Bytes that the denoiser keeps for the way back, weights included, moved once each way at every step."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    x, at = step.target.clone().requires_grad_(), torch.zeros(BATCH, dtype=torch.long, device=step.target.device)
+    with (
+        torch.autocast(x.device.type, torch.bfloat16, step.sampling["bfloat16"]),
+        saved_tensors_hooks(keep, lambda t: t),
+    ):
+        made = step.model.requires_grad_(False).denoised(x, at)
+    return 2.0 * STEPS * sum(kept.values()) + made.nbytes
+
+
+def parity(network: str, cpu: GradientStep, gpu: GradientStep) -> Iterator[Row]:
+    """Samples and gradient of both, on the same noise, in single precision."""
+    samples = [
+        step.model.reverse(step.target[:, 0, :OBS], step.noise, step.reward.slope, **GUIDED) for step in (gpu, cpu)
+    ]
+    of = "of the largest value"
+    yield allowed(f"Difference of guided samples, GPU and processor, {network}", apart(*samples), of, APART)
+    yield allowed(
+        f"Difference of a reward gradient, GPU and processor, {network}", apart(flat(gpu), flat(cpu)), of, APART
+    )
+
+
+def steps(network: str, settings: dict[str, Any]) -> Iterator[Row]:
+    """A reward-gradient step launched kernel by kernel, as one graph, and as a graph of compiled kernels."""
+    card = torch.cuda.get_device_name()
+    cpu, gpu = GradientStep(settings), GradientStep(settings, device="cuda")
+    yield from parity(network, cpu, gpu)
+    began = time.process_time()
+    cpu.ours()
+    alone, operations = time.process_time() - began, gpu.operations()
+    for compiled, bfloat16 in ((False, False), (False, True), (True, True)):
+        step = GradientStep(settings, bfloat16, "cuda")
+        bytes_ = moved(step)
+        if compiled:
+            step.model.net = torch.compile(step.model.net)  # type: ignore[assignment]
+        replayed = captured(step.work(), step.target, *step.noise)
+        ways: dict[str, Callable[[], object]] = {"one graph": partial(replayed, step.target, *step.noise)}
+        if not compiled:
+            ways = {"kernel by kernel": step.ours} | ways
+        for way, work in ways.items():
+            kind = f"{'compiled, ' if compiled else ''}{way}, {'bfloat16' if bfloat16 else 'float32'}"
+            name, took = STEP.format(f"{network}, {card}, {kind}"), seconds(work)
+            timed: dict[str, Any] = {"name": name, "ours": took, "unit": "s", "better": -1}
+            yield Row(**timed, reference=alone, against="the processor's one thread, float32")
+            if limits := next((found for key, found in CARDS.items() if key in card), None):
+                floor = max(operations / limits[bfloat16], bytes_ / limits[2])
+                said = f"roofline: {operations / 1e9:.0f} GFLOP, {bytes_ / 1e9:.2f} GB"
+                yield Row(**timed, reference=floor, against=said)
+
+
+def updates(network: str, settings: dict[str, Any], batch: int) -> Iterator[Row]:
+    """One update of a base model in training."""
+    took = []
+    for device in ("cuda", "cpu"):
+        model = Diffuser(obs=OBS, acts=ACTS, tokens=TOKENS, skip=1, steps=STEPS, **settings).to(device)
+        optimiser = torch.optim.Adam(model.parameters())
+        schedule = torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0)
+        x0, rng = torch.randn(batch, TOKENS, OBS + ACTS, device=device), np.random.default_rng(0)
+        took.append(seconds(partial(model.descend, x0, optimiser, schedule, rng), 3))
+    name = f"Base-model update, {network}, H={TOKENS}, batch {batch}"
+    yield Row(name=name, ours=took[0], unit="s", reference=took[1], against="the processor's one thread", better=-1)
+
+
+def planning() -> Iterator[Row]:
+    """Guided plans from many starts at once, at the shapes of U-Maze's base model."""
+    base = BASE_MODELS["maze2d-umaze"]
+    shape: dict[str, Any] = {"obs": OBS, "acts": ACTS, "tokens": base.tokens, "skip": base.skip}
+    model = Diffuser(**shape, steps=base.steps, width=base.width, blocks=base.blocks).requires_grad_(False)
+    planner = Planner.of(Planning(), model, WindowReward(**shape, hidden=HIDDEN))
+    starts, rng = np.random.default_rng(0).standard_normal((STARTS, OBS)).astype(np.float32), np.random.default_rng(1)
+    alone, took = (seconds(partial(planner.to(device).plan, starts, rng), 3) for device in ("cpu", "cuda"))
+    name = f"Guided planning from {STARTS} starts, GPU"
+    yield Row(name=name, ours=took, unit="s", reference=alone, against="the processor's one thread", better=-1)
+
+
+def measure() -> Iterator[Row]:
+    """Nothing without a GPU."""
+    if not torch.cuda.is_available():
+        return
+    torch.set_num_threads(1)
+    torch.backends.cudnn.allow_tf32 = False  # single precision means it
+    yield from planning()
+    yield from updates("default base network", {}, 256)
+    yield from updates("thesis' U-Net", UNET, 32)
+    for network, settings in NETWORKS.items():
+        yield from steps(network, settings)
