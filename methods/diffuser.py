@@ -115,9 +115,11 @@ class Diffuser(Part):
         self._bars: list[float] = self.bars.tolist()  # numbers: read at every step, without waiting for an accelerator
 
     def denoised(self, x: Tensor, t: Tensor) -> Tensor:
-        """The network's estimate of the clean windows ``[n, H, D]``, from noised, pinned ones at steps ``t`` [n]."""
-        seen = self.codec.first(self.codec.decode(x)[0])
-        clean: Tensor = self.net(x, waves(seen, self.octaves), t)
+        """The network's estimate of clean windows ``[n, H, D]``, from noised, pinned ones at steps ``t`` [n or 1]."""
+        beside = x[..., :0]  # nothing
+        if self.octaves:
+            beside = waves(self.codec.first(self.codec.decode(x)[0]), self.octaves)
+        clean: Tensor = self.net(x, beside, t)
         return clean
 
     @torch.no_grad()
@@ -162,7 +164,7 @@ class Diffuser(Part):
         """Mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7); t counts from 0, where it is x_0."""
         bar, before = self._bars[t], self._bars[t - 1] if t > 0 else 1.0
         alpha = bar / before
-        return (math.sqrt(before) * (1 - alpha) * x0 + math.sqrt(alpha) * (1 - before) * x) / (1 - bar)
+        return math.sqrt(before) * (1 - alpha) / (1 - bar) * x0 + math.sqrt(alpha) * (1 - before) / (1 - bar) * x
 
     def variance(self, t: int) -> float:
         """Variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7); 0 at t = 0."""
@@ -217,7 +219,7 @@ class Diffuser(Part):
                     assert guide is not None
                     x = self.codec.pin(x + scale * variance * guide(x), first)
                 with torch.autocast(x.device.type, torch.bfloat16, bfloat16):
-                    x0 = self.denoised(x, torch.full((len(x),), t, device=x.device))
+                    x0 = self.denoised(x, torch.full((1,), t, device=x.device))
                 mean = self.posterior_mean(x0.to(x.dtype), x, t)
                 x = self.codec.pin(mean + temperature * math.sqrt(variance) * next(draws), first)
         if watch is not None:
@@ -232,6 +234,7 @@ def ascent(worth: Worth) -> Guide:
         keep = torch.is_grad_enabled()
         with torch.enable_grad():
             at = x if keep and x.requires_grad else x.detach().requires_grad_()
-            return torch.autograd.grad(worth(at).sum(), at, create_graph=keep)[0]
+            found = worth(at)
+            return torch.autograd.grad(found, at, torch.ones_like(found), create_graph=keep)[0]
 
     return gradient

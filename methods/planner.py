@@ -54,18 +54,26 @@ def window_reward(
     if isinstance(reward, WindowReward):
         return reward.on_windows
     assert isinstance(reward, RewardPart)
+    # a token stands for `skip` steps, so that rewards and value are in one unit
+    weight = codec.skip * discount ** (codec.skip * torch.arange(codec.tokens - 1, device=codec.mean.device))
 
     def worth(x: torch.Tensor) -> torch.Tensor:
         obs, acts = codec.decode(x)
         gained = reward(obs[:, :-1], acts[:, :: codec.skip][:, :-1], obs[:, 1:])
-        # a token stands for `skip` steps, so that rewards and value are in one unit
-        weight = codec.skip * discount ** (codec.skip * torch.arange(codec.tokens - 1, device=x.device))
-        total = (gained * weight).sum(1)
+        total = gained @ weight.to(gained.dtype)
         if value is not None:
             total = total + discount ** (codec.length - codec.skip) * value(obs[:, -1])
         return torch.as_tensor(total)
 
     return worth
+
+
+def by_columns(diffuser: Diffuser) -> Diffuser:
+    """The same, its matrices in the order in which a processor multiplies a few dozen rows a third faster."""
+    for layer in diffuser.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.weight.data = layer.weight.data.t().contiguous().t()
+    return diffuser
 
 
 class Planner(PolicyPart):
@@ -91,7 +99,7 @@ class Planner(PolicyPart):
         planning: dict[str, Any],
     ) -> None:
         super().__init__(diffuser=diffuser, reward=reward, value=value, discount=discount, planning=planning)
-        self.diffuser = Diffuser(**diffuser)
+        self.diffuser = by_columns(Diffuser(**diffuser))
         self.reward = None if reward is None else Part.build(reward)
         self.value = None if value is None else Value(**value)
         self.discount, self.planning = discount, Planning(**planning)
@@ -119,7 +127,7 @@ class Planner(PolicyPart):
             discount=discount,
             planning=planning.model_dump(),
         )
-        planner.diffuser, planner.reward, planner.value = diffuser, reward, value
+        planner.diffuser, planner.reward, planner.value = by_columns(diffuser), reward, value
         return planner
 
     def begin(self, n: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from envs.problem import Trajectories
 
@@ -25,6 +26,7 @@ class Codec(nn.Module):
 
     mean: Tensor
     std: Tensor
+    known: Tensor
 
     def __init__(self, obs: int, acts: int, tokens: int, skip: int, relative: bool = False) -> None:
         super().__init__()
@@ -35,6 +37,8 @@ class Codec(nn.Module):
         shape = (tokens, self.features) if relative else (self.features,)
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
+        known = (torch.arange(tokens)[:, None] == 0) & (torch.arange(self.features) < obs)
+        self.register_buffer("known", known, persistent=False)  # of a window: its first observation
 
     @property
     def length(self) -> int:
@@ -107,8 +111,7 @@ class Codec(nn.Module):
             x: ``[n, H, D]``.
             first: ``[n, O]``, normalised.
         """
-        head = torch.cat([first, x[:, 0, self.obs :]], -1)
-        return torch.cat([head[:, None], x[:, 1:]], 1)
+        return torch.where(self.known, functional.pad(first, (0, self.features - self.obs))[:, None], x)
 
 
 class WindowSampler:
