@@ -136,6 +136,8 @@ def compare(
     old, new = open_store(before), open_store(after)
     for store in (old, new):
         warn_corrupt(store)
+        if not store.load()[0]:
+            raise UserError(f"no records in {store.root}: `python -m benchmark run --results {store.root}` makes some")
     try:
         table, worse = comparison.compare(old.load()[0], new.load()[0], metric or comparison.COMPARED)
     except ValueError as error:

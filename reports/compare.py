@@ -31,6 +31,11 @@ def _value(record: Record, metric: str) -> float | None:
     return float(getattr(record, metric)) if metric in COSTS else record.metrics.get(metric)
 
 
+def _said(run: Record, text: str) -> Line:
+    """A line of words in the place of numbers."""
+    return Line(entry(run.title, run.variant), run.control, [Cell(text), *[Cell(NONE)] * 4])
+
+
 def compare(before: Sequence[Record], after: Sequence[Record], metrics: Sequence[str] = COMPARED) -> tuple[Table, bool]:
     """Differences of means over the seeds that both sides have, paired by seed, with 95 % intervals.
 
@@ -54,20 +59,22 @@ def compare(before: Sequence[Record], after: Sequence[Record], metrics: Sequence
         for key in sorted(k for k in ours.keys() | theirs.keys() if k[1] == task):
             old, new = ours.get(key, {}), theirs.get(key, {})
             some = next(iter((new or old).values()))
-            title = entry(some.title, some.variant)
             if not old or not new:
-                said = f"only {'after' if new else 'before'}, {len(new or old)} runs"
-                lines.append(Line(title, some.control, [Cell(said), *[Cell(NONE)] * 4]))
+                some_runs = f"{len(new or old)} run{'s' * (len(new or old) > 1)}"
+                lines.append(_said(some, f"only {'after' if new else 'before'}, {some_runs}"))
                 continue
             shared = sorted(old.keys() & new.keys())
             lost = [s for s in shared if old[s].status == "ok" != new[s].status]
             if lost:
                 worse = True
                 reasons = "; ".join(f"seed {s}: {new[s].status}, {new[s].reason[:80]}" for s in lost)
-                lines.append(Line(title, some.control, [Cell(f"no longer ends well: {reasons}"), *[Cell(NONE)] * 4]))
+                lines.append(_said(some, f"no longer ends well: {reasons}"))
+            for side, seeds in (("before", old.keys() - new.keys()), ("after", new.keys() - old.keys())):
+                if seeds:
+                    lines.append(_said(some, f"only {side}: seeds {', '.join(map(str, sorted(seeds)))}"))
             same = all(old[s].id == new[s].id and old[s].metrics == new[s].metrics for s in shared) and bool(shared)
             if same:
-                lines.append(Line(title, some.control, [Cell("the same runs"), *[Cell(NONE)] * 4]))
+                lines.append(_said(some, "the same runs"))
                 continue
             for metric in metrics:
                 pairs = [(_value(old[s], metric), _value(new[s], metric)) for s in shared]
@@ -90,7 +97,7 @@ def compare(before: Sequence[Record], after: Sequence[Record], metrics: Sequence
                     Cell(number(gap, metric), bounds(ends, metric), f"n={len(known)}"),
                     Cell(word, bold=word in ("better", "worse")),
                 ]
-                lines.append(Line(title, some.control, shown))
+                lines.append(Line(entry(some.title, some.variant), some.control, shown))
                 rows.append(
                     dict(zip(("suite", "task", "method", "demos", "budget"), key, strict=True))
                     | {

@@ -87,7 +87,8 @@ def cell(found: Estimate, metric: str, bold: bool = False) -> Cell:
     if found.n == 0:
         return Cell(NONE) if found.ok else Cell("/".join(sorted(found.statuses)))
     limits = [f"n<{MIN_SEEDS}"] * (found.n < MIN_SEEDS)
-    limits += [f"{found.n}/{found.expected} ok"] * (found.n < found.expected)
+    what = "ok" if found.n == found.ok else "values"
+    limits += [f"{found.n}/{found.expected} {what}"] * (found.n < found.expected)
     equal = metric in COSTS and found.interval and found.interval.low == found.interval.high
     return Cell(number(found.mean, metric), bounds(None if equal else found.interval, metric), ", ".join(limits), bold)
 
@@ -204,11 +205,13 @@ def certainty(runs: Runs, task: str, metrics: Sequence[str]) -> list[Cell]:
     return cells
 
 
-def _grouped(name: str, group: str, said: str) -> Callable[[Runs], Table]:
-    """A table of all metrics of a group that any run has: what the schema gains appears by itself."""
+def _grouped(
+    name: str, group: str, said: str, part: Callable[[str], bool] = lambda metric: True
+) -> Callable[[Runs], Table]:
+    """A table of all metrics of (part of) a group that any run has: what the schema gains appears by itself."""
 
     def made(runs: Runs) -> Table:
-        metrics = measured(runs, [m for m in METRICS if METRICS[m].group == group])
+        metrics = measured(runs, [m for m in METRICS if METRICS[m].group == group and part(m)])
         kinds = {m: sorted({*runs.table.reward_kind[runs.table.method == m]} - {"", "none"}) for m in runs.methods}
         of_reward = group not in ("imitation", "planning")
         known = {m for m in runs.methods if runs.table.loc[runs.table.method == m, metrics].notna().any(axis=None)}
@@ -239,12 +242,22 @@ def _grouped(name: str, group: str, said: str) -> Callable[[Runs], Table]:
     return made
 
 
+def _of_returns(metric: str) -> bool:
+    return metric.startswith("erc_")
+
+
 KIND = "Kind: what the method calls its reward (raw, shaped, or of whole trajectories). "
 imitation = _grouped(
     "imitation", "imitation", "Imitation: scores, returns, and distances to the demonstrator's states. "
 )
 planning = _grouped("planning", "planning", "Plans of diffusion planners against the simulator. ")
-reward = _grouped("reward", "correlation", f"Reward quality: correlations by measure and coverage. {KIND}")
+erc = _grouped("erc", "correlation", f"Reward quality: returns, by measure and coverage. {KIND}", _of_returns)
+reward = _grouped(
+    "reward",
+    "correlation",
+    f"Reward quality: steps and windows, by measure and coverage. {KIND}",
+    lambda metric: not _of_returns(metric),
+)
 distance = _grouped("distance", "distance", f"Distances between learnt and true reward. {KIND}")
 reoptimised = _grouped("reoptimised", "reoptimised", f"Fresh agents trained on the learnt reward alone. {KIND}")
 
@@ -289,7 +302,7 @@ def cost(runs: Runs) -> Table:
     """What a run took."""
     metrics = [*COSTS, *measured(runs, [m for m in METRICS if METRICS[m].group == "cost"])]
     sections = [Section(title, _lines(runs, _metrics(runs, task, metrics))) for task, title in runs.tasks.items()]
-    caption = f"Cost of a run; without interval: the same in all. {reading(runs)}"
+    caption = f"Cost of a run; without interval: the same in all. {reading(runs)} k/N values: the other runs have none."
     return Table("cost", caption, [*map(label, metrics)], sections, data(runs, metrics))
 
 
@@ -389,7 +402,7 @@ def _short(reason: str) -> str:
     return reason if len(reason) <= 200 else reason[:199] + "…"
 
 
-TABLES = (main, iqms, aggregate, imitation, planning, reward, distance, reoptimised, cost, failures)
+TABLES = (main, iqms, aggregate, imitation, planning, erc, reward, distance, reoptimised, cost, failures)
 
 
 def ended_all(runs: Runs) -> str:

@@ -62,7 +62,13 @@ def test_what_one_side_lacks_and_what_is_the_same_is_said() -> None:
     same = [record("bc", "halfcheetah", s) for s in SEEDS]
     table, _ = compare([*same, record("airl", "halfcheetah", 0)], [*same, record("sqil", "halfcheetah", 0)])
     said = {line.title: line.cells[0].text for line in table.sections[0].lines}
-    assert said == {"AIRL": "only before, 1 runs", "Behavioural cloning": "the same runs", "sqil": "only after, 1 runs"}
+    assert said == {"AIRL": "only before, 1 run", "Behavioural cloning": "the same runs", "sqil": "only after, 1 run"}
+    (lines,) = (section.lines for section in compare(same[:3], same[2:])[0].sections)
+    assert [line.cells[0].text for line in lines] == [
+        "only before: seeds 0, 1",
+        "only after: seeds 3, 4",
+        "the same runs",
+    ]
     with pytest.raises(ValueError, match="two sets of records are needed, got 0 and 5"):
         compare([], same)
 
@@ -82,6 +88,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "| GAIL | Score | 12.0 | 2.8 | −9.2" in capsys.readouterr().out  # noqa: RUF001
     assert command(monkeypatch, "compare", "--strict", *folders) == 1
     assert command(monkeypatch, "compare", folders[0], str(tmp_path / "none")) == 2
+    assert f"no records in {tmp_path}/none: `python -m benchmark run --results" in capsys.readouterr().err
     assert command(monkeypatch, "compare", "--metric", "speed", *folders) == 2
     assert command(monkeypatch, "figures", "6", "--results", folders[0], "--out", str(tmp_path / "out")) == 0
     found = capsys.readouterr()

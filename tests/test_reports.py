@@ -107,7 +107,7 @@ def test_every_latex_table_compiles(report: tuple[Path, str], tmp_path: Path) ->
 
 def test_report_has_every_table_and_figure(report: tuple[Path, str]) -> None:
     out, text = report
-    names = {"main", "iqm", "aggregate", "imitation", "reward", "distance", "reoptimised", "cost", "failures"}
+    names = {"main", "iqm", "aggregate", "imitation", "erc", "reward", "distance", "reoptimised", "cost", "failures"}
     names |= {"worst_case", "claims", "planning"}
     files = {f"{n}.{e}" for n in names for e in ("md", "csv", "tex", "html")} | {"scores.npz"}
     assert {p.name for p in (out / "tables").iterdir()} == files
