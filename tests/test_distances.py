@@ -97,13 +97,19 @@ def test_epic_of_rewards_of_states_is_their_pearson_distance() -> None:
     assert epic_distance_tabular(*full, 0.0) == 0
 
 
-def test_epic_of_rewards_on_a_grid() -> None:
-    """On a grid after Gleave et al. 2021 Sparse and Dense are the same, Path and Cliff are 0.27 apart, by our count."""
+def test_epic_of_rewards_on_a_grid_is_the_published_one() -> None:
+    """EPIC's grid of nine (Gleave et al. 2021, section 5), as computed by the authors of STARC.
+
+    Source: Skalse et al. 2024, code at lucyfarnik/starc, ``results/handpicked_epic_gridworlds_new.json`` at b5688a2,
+    columns EPIC-2-2: L2 distances of normalised canonical forms, twice the EPIC distance. Dense is Sparse, shaped.
+    """
     path, cliff = ([0, -1, -1, 0, 0, 0, -1, -1, 4], [0, -1, -1, 0, 0, 0, -4, -4, 4])
     sparse, steps_left = np.eye(9)[8], np.array([4, 3, 2, 3, 2, 1, 2, 1, 0])
     full = [np.broadcast_to(np.asarray(r, float)[:, None, None], (9, 5, 9)) for r in (path, cliff, sparse)]
     dense = full[2] - 0.99 * steps_left + steps_left[:, None, None]
-    assert round(epic_distance_tabular(full[0], full[1], 0.99), 2) == 0.27
+    published = {(2, 0): 0.32036448601393464, (2, 1): 0.7351184269221362, (0, 1): 0.5344256441928606}
+    for (i, j), twice in published.items():
+        assert epic_distance_tabular(full[i], full[j], 0.99) == pytest.approx(twice / 2, abs=1e-9)
     assert epic_distance_tabular(full[2], dense, 0.99) == pytest.approx(0, abs=1e-6)
 
 
