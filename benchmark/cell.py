@@ -132,6 +132,12 @@ def _keep_learned(learned: Learned, folder: Path) -> None:
         learned.save(folder)
 
 
+def device_of(learned: Learned) -> str:
+    """Where the policy lies, and so where it was learnt: ``cpu``, or a GPU's name."""
+    types = {weights.device.type for weights in learned.policy.parameters()}
+    return torch.cuda.get_device_name() if "cuda" in types else "cpu"
+
+
 def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[str, Any]:
     """Poses, fits and scores; everything in the record but identity, times and provenance."""
     method, task = load_method(cell.method_module, cell.method), load_task(cell.task_module, cell.task)
@@ -191,6 +197,7 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
     wall, cpu = checkpoint.before
     return {
         "status": "ok",
+        "device": device_of(learned),
         "wall_seconds": wall,
         "cpu_seconds": cpu + fitted - began - checkpoint.aside,
         "score_seconds": time.process_time() - fitted + checkpoint.aside,
@@ -235,8 +242,9 @@ def _attempt(cell: Cell, store: Store, provenance: dict[str, Any], progress: Pro
         kept, notes = _finite_curve(getattr(error, "curve", []))  # an error may carry what was learnt before it
         outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}", "curve": kept, "notes": notes}
     outcome["wall_seconds"] = outcome.get("wall_seconds", 0.0) + time.monotonic() - wall
+    origin = provenance | {"device": outcome.pop("device", provenance.get("device"))}
     record = cell.record(
-        provenance=provenance, **{"cpu_seconds": time.process_time() - cpu, "peak_memory_mib": _peak_mib(), **outcome}
+        provenance=origin, **{"cpu_seconds": time.process_time() - cpu, "peak_memory_mib": _peak_mib(), **outcome}
     )
     store.commit(record)
     return record

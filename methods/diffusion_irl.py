@@ -4,6 +4,7 @@ S. Oliveira, Inverse RL using Generative Planning Models in Trajectory Space, UC
 by back-propagating a similarity between samples and demonstrations through the guided reverse process.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -124,6 +125,7 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
         relative=codec.relative,
     )
     reward.codec.load_state_dict(codec.state_dict())
+    reward.to(codec.mean.device)
     plan = config.planning
     optimiser = torch.optim.Adam(reward.net.parameters(), config.learning_rate)
     demos = WindowSampler(problem.demos, codec.length, rng)
@@ -147,7 +149,8 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
         keep(curve, row, "loss", remedy)
         problem.progress((update + 1) / config.updates, {"loss": loss.item()})
     reward.eval()
-    return Learned(Planner.of(plan, diffuser, reward), reward, "trajectory", curve, config.updates)
+    planner = Planner.of(plan, diffuser, reward)
+    return Learned(planner, copy.deepcopy(reward).cpu(), "trajectory", curve, config.updates)
 
 
 SOURCE = "Oliveira 2024, Inverse RL using Generative Planning Models in Trajectory Space (MSc thesis, UCL)"

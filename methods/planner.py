@@ -1,5 +1,6 @@
 """Acting by planning: sample windows from the present observation, act the first tokens, plan again."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ class Planner(PolicyPart):
         value: Value | None = None,
         discount: float = 1.0,
     ) -> "Planner":
-        """A planner of given models, which it shares.
+        """A planner of given models, on the diffuser's device; on a processor it shares them.
 
         Raises:
             ValueError: ``planning.execute`` exceeds the window.
@@ -127,7 +128,11 @@ class Planner(PolicyPart):
             discount=discount,
             planning=planning.model_dump(),
         )
+        device = diffuser.codec.mean.device
+        if device.type != "cpu":
+            reward, value = copy.deepcopy(reward), copy.deepcopy(value)
         planner.diffuser, planner.reward, planner.value = by_columns(diffuser), reward, value
+        planner.to(device)
         return planner
 
     def begin(self, n: int) -> None:

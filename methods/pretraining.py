@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import torch
 from filelock import FileLock
@@ -27,11 +28,12 @@ LATER = {"octaves", "relative", "half", "network"}  # younger than shipped model
 
 
 class BaseModel(Config):
-    """Settings of a base diffusion model; together with the base data's id they are its identity.
+    """Settings of a base diffusion model; together with the base data's id, but for the device, they are its identity.
 
     ``tokens`` x ``skip`` environment steps make a window; ``steps`` are diffusion steps; ``network``, ``width`` and
     ``blocks`` see :class:`methods.diffuser.Diffuser`. ``half`` multiplies in bfloat16: 0.6 of the time on a processor
-    that knows it, more on others.
+    that knows it, more on others. ``device`` is where it is trained and where what builds on it learns and plans;
+    ``auto`` is a GPU if the process sees one, and records say which it was.
     """
 
     tokens: int = 32
@@ -48,6 +50,17 @@ class BaseModel(Config):
     ema: float = 0.999
     half: bool = False
     seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def place(self) -> torch.device:
+        """Where ``device`` is on this machine.
+
+        Raises:
+            ValueError: a GPU is asked for, and the process sees none.
+        """
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device = 'cuda': this process sees no GPU; take 'auto' or 'cpu', or give its cells one")
+        return torch.device("cuda" if torch.cuda.is_available() and self.device != "cpu" else "cpu")
 
 
 # one base model per task, shared by every method that needs one; windows as long as the model stays within the walls
@@ -66,7 +79,8 @@ TOY = BaseModel(tokens=4, skip=1, steps=4, width=32, blocks=1, updates=20, batch
 def key(problem: Problem, config: BaseModel) -> str:
     """Names a base model by the data it was trained on and its settings."""
     usual = {name: field.default for name, field in BaseModel.model_fields.items() if name in LATER}
-    settings = {name: value for name, value in config.model_dump().items() if name not in LATER or value != usual[name]}
+    chosen = config.model_dump(exclude={"device"})
+    settings = {name: value for name, value in chosen.items() if name not in LATER or value != usual[name]}
     described = json.dumps([problem.base_id, settings], sort_keys=True)
     return f"{problem.task}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
 
@@ -79,15 +93,15 @@ def base_model(problem: Problem, config: BaseModel) -> Diffuser:
         config: settings.
 
     Returns:
-        the diffuser, frozen.
+        the diffuser, frozen, on its device.
 
     Raises:
-        ValueError: the window does not fit the episodes, or the model there is of another task.
+        ValueError: the window does not fit the episodes, the model there is of another task, or there is no GPU.
         Diverged: the loss of training left all bounds; nothing is kept.
     """
-    name = key(problem, config)
+    name, device = key(problem, config), config.place()
     if (SHIPPED / f"{name}.safetensors").exists():
-        return _frozen(Part.load(SHIPPED / name), problem, SHIPPED / name)
+        return _frozen(Part.load(SHIPPED / name), problem, SHIPPED / name).to(device)
     path = cache_dir() / name
     with FileLock(f"{path}.lock"):
         try:
@@ -104,7 +118,7 @@ def base_model(problem: Problem, config: BaseModel) -> Diffuser:
             for suffix in (".safetensors", ".json"):  # the description last: without it nothing is found
                 os.replace(temporary.with_suffix(suffix), path.with_suffix(suffix))
             shutil.rmtree(state, ignore_errors=True)
-        return _frozen(model, problem, path)
+        return _frozen(model, problem, path).to(device)
 
 
 def _frozen(model: Part, problem: Problem, path: Path) -> Diffuser:
@@ -148,6 +162,7 @@ def train(problem: Problem, config: BaseModel, state: Path | None = None) -> Dif
     model = Diffuser(obs=o, acts=a, **config.model_dump(include=set(inspect.signature(Diffuser).parameters)))
     sampler = WindowSampler(problem.base, model.codec.length, rng)
     model.codec.fit(problem.base)
+    model.to(config.place())
     averaged = copy.deepcopy(model)
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
     decay = torch.optim.lr_scheduler.LambdaLR(

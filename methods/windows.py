@@ -63,12 +63,13 @@ class Codec(nn.Module):
         """Normalised windows.
 
         Args:
-            obs: ``[n, >= H*skip, O]``, observations before each step; later ones are ignored.
+            obs: ``[n, >= H*skip, O]``, observations before each step; later ones are ignored. On any device.
             acts: ``[n, H*skip, A]``.
 
         Returns:
-            ``[n, H, D]`` with D = O + skip * A, observation first.
+            ``[n, H, D]`` with D = O + skip * A, observation first, on the codec's device.
         """
+        obs, acts = (given.to(self.mean.device) for given in (obs, acts))
         kept = obs[:, : self.length : self.skip]
         if self.relative:
             kept = torch.cat([kept[:, :1], kept[:, 1:] - kept[:, :1]], 1)

@@ -5,13 +5,23 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
+import torch
 
+from benchmark.cell import device_of
 from results.store import Store
 from tests.desk import SUITE, Desk, start, traced, wait_for
+
+
+def test_a_record_names_the_gpu_that_a_policy_lies_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    for device, name in (("cuda", "a card"), ("cpu", "cpu")):
+        weights = [SimpleNamespace(device=torch.device(device))]
+        assert device_of(SimpleNamespace(policy=SimpleNamespace(parameters=lambda w=weights: w))) == name
 
 
 def test_whatever_happens_becomes_a_record(desk: Desk) -> None:
@@ -39,6 +49,7 @@ def test_whatever_happens_becomes_a_record(desk: Desk) -> None:
     assert good.metrics.keys() >= {"score_seen", "score_unseen", "normalized_score", "erc_pearson", "window_pearson"}
     assert good.env_steps == 20 and good.gradient_steps == 1 and good.peak_memory_mib > 1 and good.wall_seconds > 0
     assert good.provenance["versions"]["mujoco"] and good.provenance["finished"]
+    assert good.provenance["device"] == "cpu"
     assert "erc_pearson" not in flat.metrics and any(note.startswith("erc_pearson:") for note in flat.notes)
     store = Store(desk.results)
     assert "last words" in (store.folder(records["toy-exits-hard"].id) / "error.txt").read_text()

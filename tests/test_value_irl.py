@@ -25,7 +25,7 @@ from methods.pretraining import TOY, base_model, key, ship
 from methods.rewards import StepReward
 from methods.similarity import SIMILARITIES, mse
 from methods.unet import TemporalUNet
-from methods.value import Valuing, fit_value
+from methods.value import Value, Valuing, fit_value
 from methods.value_irl import HEAVIEST, FineTuning, ValueIRL, all_data, regressed, weighted, weights
 from methods.value_irl import fit as fit_value_irl
 
@@ -212,11 +212,30 @@ def test_base_models_differ_by_data_and_settings(made_up: Problem) -> None:
 
 def test_models_shipped_before_a_setting_existed_keep_their_names(made_up: Problem) -> None:
     """The name is that of the settings it was trained with; a younger one counts where it is set."""
-    before = TOY.model_dump(exclude={"octaves", "relative", "half", "network"})
+    before = TOY.model_dump(exclude={"octaves", "relative", "half", "network", "device"})
     described = json.dumps([made_up.base_id, before], sort_keys=True)
     assert key(made_up, TOY) == f"{made_up.task}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
     variants = ({}, {"octaves": 1}, {"relative": True}, {"half": True}, {"network": "unet"})
     assert len({key(made_up, TOY.model_copy(update=variant)) for variant in variants}) == 5
+
+
+def test_models_lie_on_the_gpu_if_there_is_one_or_where_they_are_asked_to(made_up: Problem, monkeypatch) -> None:
+    chosen = {device: TOY.model_copy(update={"device": device}) for device in ("auto", "cpu", "cuda")}
+    assert len({key(made_up, config) for config in chosen.values()}) == 1
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [str(config.place()) for config in chosen.values()] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [str(chosen[device].place()) for device in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(ValueError, match="device = 'cuda': this process sees no GPU; take 'auto' or 'cpu'"):
+        base_model(made_up, chosen["cuda"])
+
+
+def test_a_planner_brings_rewards_and_values_to_its_diffuser_and_windows_follow() -> None:
+    model, reward = Diffuser(obs=1, acts=1, tokens=4, skip=1, steps=2).to("meta"), StepReward(obs=1, acts=1)
+    planner = Planner.of(Planning(), model, reward, Value(obs=1))
+    assert {weights.device.type for weights in planner.parameters()} == {"meta"}
+    assert {weights.device.type for weights in reward.parameters()} == {"cpu"}
+    assert model.codec.encode(torch.zeros(2, 5, 1), torch.zeros(2, 4, 1)).device.type == "meta"
 
 
 def test_shipped_model_comes_first_and_is_half_as_precise(made_up: Problem, monkeypatch) -> None:

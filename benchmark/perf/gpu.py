@@ -1,29 +1,40 @@
 """The same work on a GPU, if there is one: is it what a processor does, how long, and the roofline."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from baselines.diffusion_bc import METHOD as BC
 from benchmark.perf import Row, allowed
 from benchmark.perf.gradient import ACTS, BATCH, GUIDED, HIDDEN, OBS, STEP, STEPS, TOKENS, UNET, GradientStep
+from envs.maze2d import UMAZE_TASK
+from envs.metered import Meter
+from envs.problem import Problem, Trajectories
 from methods.diffuser import Diffuser
+from methods.diffusion_irl import METHODS as THESIS
 from methods.graphs import captured
 from methods.planner import Planner, Planning
 from methods.pretraining import BASE_MODELS
 from methods.rewards import WindowReward
+from methods.value_irl import METHODS as VALUE
 
 NETWORKS: dict[str, dict[str, Any]] = {"default base network": {}, "thesis' U-Net": UNET}
 CARDS = {  # operations per second in single precision and bfloat16, bytes per second (NVIDIA's data sheets, SXM)
     "H100 80GB HBM3": (67e12, 989e12, 3.35e12),
     "H200": (67e12, 989e12, 4.8e12),
 }
-APART, STARTS = 1e-3, 256  # allowed difference in units of the largest value; starts planned from at once
+APART, LEARNT_APART = 1e-3, 0.05  # allowed differences; Adam's first updates are signs, whatever a gradient's size
+STARTS = 256  # planned from at once
 
 
 def seconds(work: Callable[[], object], times: int = 5) -> float:
@@ -75,6 +86,39 @@ def parity(network: str, cpu: GradientStep, gpu: GradientStep) -> Iterator[Row]:
     yield allowed(
         f"Difference of a reward gradient, GPU and processor, {network}", apart(flat(gpu), flat(cpu)), of, APART
     )
+
+
+def walks(seed: int, speed: float) -> Trajectories:
+    """Random walks in two dimensions."""
+    rng = np.random.default_rng(seed)
+    acts = rng.normal(speed, 1, (40, 50, 2)).astype(np.float32)
+    return Trajectories(np.pad(np.cumsum(acts, 1), ((0, 0), (1, 0), (0, 0))), acts)
+
+
+def learning() -> Iterator[Row]:
+    """Whole methods, from training the base model to plans, on made-up walks and on both devices."""
+    for method in (THESIS[1], VALUE[0], BC):
+        plans = []
+        for device in ("cuda", "cpu"):
+            problem = Problem(
+                task="made-up",
+                demos=walks(0, 1.0),
+                base=walks(1, 0.0),
+                base_id="made-up walks",
+                observation_space=Box(-np.inf, np.inf, (2,)),
+                action_space=Box(-1, 1, (2,)),
+                horizon=50,
+                discount=0.99,
+                meter=Meter(0),
+                base_env=UMAZE_TASK.make_env,
+            )
+            config = method.config(**{**method.smoke, "base": {**method.smoke["base"], "device": device}})
+            with TemporaryDirectory() as cache, patch.dict(os.environ, {"IRLBENCH_CACHE": cache}):
+                policy = method.learn(problem, config, np.random.default_rng(0)).policy
+            assert isinstance(policy, Planner)
+            plans.append(torch.tensor(policy.plan(np.zeros((STARTS, 2), np.float32), np.random.default_rng(1))[0]))
+        name = f"Difference of plans after learning {method.title} in a few updates, GPU and processor"
+        yield allowed(name, apart(*plans), "of the largest value", LEARNT_APART)
 
 
 def steps(network: str, settings: dict[str, Any]) -> Iterator[Row]:
@@ -136,6 +180,7 @@ def measure() -> Iterator[Row]:
         return
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = False  # single precision means it
+    yield from learning()
     yield from planning()
     yield from updates("default base network", {}, 256)
     yield from updates("thesis' U-Net", UNET, 32)
