@@ -60,7 +60,7 @@ def window_reward(
 
     def worth(x: torch.Tensor) -> torch.Tensor:
         obs, acts = codec.decode(x)
-        gained = reward(obs[:, :-1], acts[:, :: codec.skip][:, :-1], obs[:, 1:])
+        gained = reward(obs[:, :-1], acts[:, : -codec.skip : codec.skip], obs[:, 1:])
         total = gained @ weight.to(gained.dtype)
         if value is not None:
             total = total + discount ** (codec.length - codec.skip) * value(obs[:, -1])

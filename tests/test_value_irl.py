@@ -1,5 +1,6 @@
 """Density ratio, value, weights, planner and base models, each against an answer known beforehand."""
 
+import copy
 import hashlib
 import json
 import math
@@ -13,6 +14,7 @@ from envs.maze2d import UMAZE_TASK
 from envs.metered import Meter
 from envs.problem import Problem, Trajectories
 from methods import pretraining
+from methods.base import Part
 from methods.controls import GivenReward
 from methods.density_ratio import Ratio, fit_ratio
 from methods.diffuser import Diffuser
@@ -161,6 +163,20 @@ def test_planner_takes_the_candidate_of_highest_worth() -> None:
             padded = torch.tensor(np.repeat(seen, 2, 1))
             found.append(float(worth(diffuser.codec.encode(padded, torch.tensor(acts))).mean()))
     assert found[1] > found[0]
+
+
+def test_matrices_by_columns_hold_what_they_held(tmp_path) -> None:
+    diffuser = Diffuser(obs=2, acts=1, tokens=4, skip=2, steps=4, width=16, blocks=1).requires_grad_(False)
+    before = copy.deepcopy(diffuser)
+    planner = Planner.of(Planning(), diffuser)
+    planner.save(tmp_path / "planner")
+    again = Part.load(tmp_path / "planner")
+    assert isinstance(again, Planner)
+    for made in (planner, again):
+        assert all(torch.equal(a, b) for a, b in zip(made.diffuser.parameters(), before.parameters(), strict=True))
+        assert made.diffuser.net.inlet.weight.t().is_contiguous() and made.diffuser.net.inlet.weight.shape == (16, 16)
+    plans = [made.plan(np.ones((3, 2), np.float32), np.random.default_rng(0))[1] for made in (planner, again)]
+    assert np.array_equal(*plans)
 
 
 def test_planner_refuses_to_carry_out_more_than_it_plans() -> None:
