@@ -134,7 +134,8 @@ class Store:
             return "running"
         except OSError:  # a folder that can only be read
             pass
-        return "interrupted" if self.state_folder(id).exists() else ""
+        # a node of a cluster works in a store within the workspace
+        return "interrupted" if any((self.root / WORK).glob(f"**/{id}.state")) else ""
 
     def commit(self, record: Record) -> None:
         """Moves the run's workspace, if any, into place, then writes the record: temporary file, fsync, rename."""

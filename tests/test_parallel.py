@@ -8,13 +8,14 @@ from rich.console import Console
 
 from benchmark import registry
 from benchmark.cell import Cell
+from benchmark.cli import THREADS
 from benchmark.display import Display
 from benchmark.executors import Processes
 from benchmark.runner import Listener, Past, Plan, plan, run
 from benchmark.suite import cells, load_suite
 from results.schema import Record
 from results.store import Store
-from tests.desk import SUITE, Desk, outcome
+from tests.desk import SUITE, Desk, outcome, start, traced
 
 
 def test_results_do_not_depend_on_workers_or_order(desk: Desk, tmp_path: Path) -> None:
@@ -47,6 +48,15 @@ def test_suite_smoke_does_not_depend_on_workers_or_order(
         run(todo, store, Processes(workers, store, {}, [cell.method_module for cell in grid]), Listener(), {})
         seen.append(outcome(store.root))
     assert len(seen[0]) == len(grid) and seen[0] == seen[1]
+
+
+def test_a_worker_computes_on_one_thread(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in THREADS:
+        monkeypatch.setenv(name, "2")
+    trace = tmp_path / "trace"
+    process = start(desk.arguments("run", "THREADS", extra=("--workers", "1", "--set", f"toy-threads.trace={trace}")))
+    assert process.wait(120) == 0
+    assert len(traced(trace)) > 1 and set(traced(trace)) == {1}
 
 
 class Weigher(Display):

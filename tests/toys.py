@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_info
 
 from envs.problem import Floats, Problem
 from methods.base import Config, Learned, Method, PolicyPart, RewardPart
@@ -127,11 +128,11 @@ def hoards(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Lea
 
 
 def shares(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
-    """Says that it is there and on which GPU, waits for a second one like it, stays a little, says that it goes."""
+    """Says that it is there, on which GPU and from where, waits for a second one like it, says that it goes."""
 
     def say(word: int) -> None:
         with open(config.trace, "a") as file:
-            file.write(f"{word} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
+            file.write(f"{word} {os.environ.get('CUDA_VISIBLE_DEVICES')} {__file__}\n")
 
     def there() -> int:
         with open(config.trace) as file:
@@ -143,6 +144,14 @@ def shares(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Lea
         time.sleep(0.05)
     time.sleep(0.5)
     say(-1)
+    return Learned(Constant(problem.action_space.shape[0]), None, "none")
+
+
+def threads(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    """Says on how many threads each numerical library computes."""
+    found = [torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info())]
+    with open(config.trace, "a") as file:
+        file.writelines(f"{number}\n" for number in found)
     return Learned(Constant(problem.action_space.shape[0]), None, "none")
 
 
@@ -205,6 +214,7 @@ HANGS_WITH_CHILD = _toy("toy-hangs-with-child", hangs_with_child)
 EATS_MEMORY = _toy("toy-eats-memory", eats_memory)
 HOARDS = _toy("toy-hoards", hoards, recovers_reward=False)
 SHARES = _toy("toy-shares", shares, recovers_reward=False)
+THREADS = _toy("toy-threads", threads, recovers_reward=False)
 COUNTS = _toy("toy-counts", counts, recovers_reward=False)
 SHOWS = _toy("toy-shows", shows, recovers_reward=False)
 WIDE_POLICY = _toy("toy-wide-policy", wide_policy)
