@@ -2,7 +2,7 @@
 
 import math
 
-DIVERGED, FIRST = 10.0, 10  # a loss 10 times the mean size of the first 10 ends the run; one alone may be near zero
+DIVERGED, FIRST = 10.0, 10  # a loss 10 times the largest of the first 10 ends the run; losses of values may well rise
 EVERY = 50  # updates between rows of long loops; weights that left the finite stay there until the next one
 
 
@@ -24,13 +24,13 @@ def keep(curve: list[dict[str, float]], row: dict[str, float], name: str, remedy
         remedy: what to try, for the message.
 
     Raises:
-        Diverged: the loss is not finite, or ten times the mean size of the first ten.
+        Diverged: the loss is not finite, or ten times the largest size of the first ten.
     """
     first = [abs(before[name]) for before in curve if name in before][:FIRST]
-    usual = sum(first) / len(first) if first else math.inf
+    usual = max(first, default=math.inf)
     if not math.isfinite(row[name]) or row[name] > DIVERGED * usual:
         raise Diverged(
-            f"{name} {row[name]:.3g} at update {row['gradient_steps']}, {usual:.3g} in the first {FIRST}: {remedy}",
+            f"{name} {row[name]:.3g} at update {row['gradient_steps']}, first at most {usual:.3g}: {remedy}",
             list(curve),
         )
     curve.append(row)
