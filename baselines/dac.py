@@ -37,14 +37,13 @@ def fit(problem: Problem, config: DACConfig, rng: np.random.Generator) -> Learne
 
 
 # No absorbing states (the paper's section 4.1): here no episode ends before the time limit.
-HYBRID = {"hybrid": True}  # as BY_HAND: 97 against 89 on U-Maze, 61 against 48 on Large
 METHOD = Method(
     name="dac",
     title="DAC",
     source="Kostrikov et al. 2019, Discriminator-Actor-Critic, arXiv 1809.02925",
     fit=fit,
     config=DACConfig,
-    tuned=tuned("dac", {task: BY_HAND.get(task, {}) | HYBRID for task in ("maze2d-umaze", *BY_HAND)}),
+    tuned=tuned("dac", BY_HAND),
     search=SEARCH_REWARD,
     smoke=SMOKE | {"reward_batch": 32},
 )

@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.registry import discover
-from benchmark.suite import Suite, settings_of
+from benchmark.suite import Suite, load_suite, settings_of
 from benchmark.tune import FIRST_SEED, Study, run
 from envs.maze2d import LARGE_TASK, UMAZE_TASK
 from envs.problem import Floats, Problem
@@ -138,6 +138,18 @@ def test_committed_studies_fit_their_methods() -> None:
         assert path.stem == f"{found['method']}--{found['task']}" and min(found["seeds"]) >= FIRST_SEED
         stands = settings_of(chosen, task, SUITE, {})
         assert {name: tuned.setting(stands, name) for name in found["chosen"]} == found["chosen"]
+
+
+def test_every_learning_method_of_quick_was_tuned_alike() -> None:
+    """A study on each task: as many trials, the same seeds, budgets, demonstrations and base data."""
+    suite = load_suite("quick")[1]
+    learning = [name for name in suite.methods if not FOUND.method(name)[0].control]
+    for task in suite.tasks:
+        studies = {name: tuned.study(name, task) for name in learning}
+        assert None not in studies.values(), {name for name, found in studies.items() if found is None}
+        shared = ("criterion", "seeds", "step_budget", "demos", "base_seed")
+        alike = {str([len(found["trials"]), *(found[key] for key in shared)]) for found in studies.values() if found}
+        assert len(learning) == 9 and len(alike) == 1, alike
 
 
 def test_every_value_to_search_is_one_that_its_method_takes() -> None:
