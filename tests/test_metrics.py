@@ -30,6 +30,7 @@ from benchmark.reward_quality import NotFinite
 from benchmark.score import Score, score
 from envs.problem import Task, Trajectories
 from methods.base import Learned, PolicyPart, RewardPart, TrajectoryRewardPart
+from methods.controls import GivenPolicy
 from results.schema import METRICS
 
 PAIRS = st.integers(3, 40).flatmap(
@@ -281,6 +282,13 @@ def test_no_reward_no_reward_metrics() -> None:
     imitation = {name for name, metric in METRICS.items() if metric.group == "imitation"}
     assert found.metrics.keys() == imitation - {"d4rl_score"}  # which a cell derives from return_seen
     assert not found.notes
+
+
+def test_the_demonstrators_own_behaviour_is_near_it_and_rest_is_far() -> None:
+    near, far = (scored(Learned(p, None, "none")).metrics for p in (GivenPolicy(task().expert()), Still()))
+    assert 0 <= near["occupancy_mmd"] < far["occupancy_mmd"] / 4 < 0.25
+    assert 0 <= near["occupancy_wasserstein"] < far["occupancy_wasserstein"] / 4
+    assert near["normalized_score"] == pytest.approx(100, abs=5)
 
 
 def test_a_reward_that_is_not_finite_is_refused() -> None:

@@ -55,6 +55,7 @@ def test_the_suites_that_come_along_hold_for_everything_found() -> None:
         assert made and len({cell.id for cell in made}) == len(made)
         corner = {"maze2d-umaze-corner", "maze2d-large-corner"}
         assert {cell.task for cell in made} <= (corner if "corner" in name else MAIN)
+        assert any(cell.reoptimise for cell in made) == (name == "paper")  # costs too much elsewhere
     assert "reduced" in load_suite("quick")[1].description
 
 
