@@ -149,7 +149,7 @@ def regressed(
         loss.backward()
         optimiser.step()
         schedule.step()
-        keep_some(curve, update, c.updates, "regression_loss", loss.item(), "change reward or value before it")
+        keep_some(curve, update, c.updates, "regression_loss", loss.item(), "lower the learning rate of ratio or value")
         problem.progress(0.4 + 0.6 * (update + 1) / c.updates, {"loss": loss.item()})
     return policy
 
