@@ -154,7 +154,8 @@ class Display(Listener):
 
     def stopping(self) -> None:
         self._waiting.clear()
-        self._console.print("stopping: running cells write down where they are; Ctrl-C again ends them at once")
+        said = "stopping: running cells write down where they are; Ctrl-C again ends them at once"
+        self._console.print(said, soft_wrap=True)
 
     def _left(self) -> str:
         now, running = time.monotonic(), [one.cell for one in self._running.values()]

@@ -115,7 +115,7 @@ def test_one_interrupt_writes_down_where_cells_are(desk: Desk, tmp_path: Path) -
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "goes on from here" in errors and "Traceback" not in errors
-    assert "stopping" in out and "left    toy-counts" in out
+    assert "ends them at once\n" in out and "left    toy-counts" in out
     counted = traced(trace)
     assert 5 <= len(counted) < 60
     _, out, _ = desk.do(*desk.arguments("status", "COUNTS", extra=settings[:-4] + settings[-2:]))
