@@ -51,8 +51,9 @@ class FineTuning(Config):
 
 
 class ValueIRL(Config):
-    """Settings."""
+    """Settings; ``demonstrated``: whether value and policy learn from demonstrations beside base data."""
 
+    demonstrated: bool = True
     base: BaseModel = BaseModel()
     ratio: Ratio = Ratio()
     value: Valuing = Valuing()
@@ -75,8 +76,10 @@ def weights(advantage: Tensor, value: Tensor, share: float = 1.0) -> Tensor:
     return torch.softmax((a.clamp(*LIMITS) + share * v).clamp(max=math.log(HEAVIEST)).double(), 0)
 
 
-def all_data(problem: Problem) -> Trajectories:
-    """Base data and demonstrations as one, cut to the shorter's length: few base episodes may end where it pays."""
+def known(problem: Problem, demonstrated: bool) -> Trajectories:
+    """Base data, and demonstrations if wanted, cut to the shorter's length: few base episodes may end where it pays."""
+    if not demonstrated:
+        return problem.base
     both = problem.base, problem.demos
     steps = min(data.steps for data in both)
     obs, acts = [data.obs[:, : steps + 1] for data in both], [data.acts[:, :steps] for data in both]
@@ -88,7 +91,7 @@ def weighted(
 ) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
     """``pool`` windows of ``length`` steps: observations, actions, and the chance of each by :func:`weights`."""
     discount = config.value.discount
-    obs, acts = WindowSampler(all_data(problem), length, rng).draw(config.tuning.pool)
+    obs, acts = WindowSampler(known(problem, config.demonstrated), length, rng).draw(config.tuning.pool)
     with torch.no_grad():
         ahead = discounted(reward(obs[:, :-1], acts, obs[:, 1:]), discount) + discount**length * value(obs[:, -1])
         return obs, acts, weights(ahead - value(obs[:, 0]), ahead, config.tuning.value).numpy()
@@ -180,7 +183,7 @@ def fit(
     else:
         reward, curve = fit_ratio(problem, config.ratio, rng)
     problem.progress(0.2, {})
-    value = fit_value(all_data(problem), reward, config.value, rng, problem.checkpoint, curve)
+    value = fit_value(known(problem, config.demonstrated), reward, config.value, rng, problem.checkpoint, curve)
     problem.progress(0.4, {})
     policy = act(problem, reward, value, config, rng, curve)
     updates = config.ratio.updates + config.value.updates + config.tuning.updates
@@ -193,7 +196,8 @@ def fit(
 # of 1e-2 reaches. On Large no base episode stays at a goal for good: its value is that of the graph that joins
 # episodes. Columns, discount and the form of the reward were chosen with the true reward in sight on seeds 0 and 1
 # and base seed 0: seeds that `quick` evaluates; HalfCheetah's logit and rate and Large's penalty, rate, value and
-# temperature on seeds 1000 to 1002.
+# temperature on seeds 1000 to 1002. HalfCheetah's policy does not learn from demonstrations: with 50 of them the learnt
+# return of its own episodes fell from 390 to 295 on seed 1000, and the score from 33 to 15.
 POSITION = {"columns": (0, 1)}
 SETTINGS: dict[str, dict[str, Any]] = {
     "maze2d-umaze": {"ratio": POSITION},
@@ -204,6 +208,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "planning": {"temperature": 1.0, "candidates": 8},
     },
     "halfcheetah": {
+        "demonstrated": False,
         "ratio": {"hidden": (), "penalty": 1.0, "learning_rate": 1e-2},
         "planning": {"execute": 4, "temperature": 0.5},
     },

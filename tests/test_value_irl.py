@@ -28,7 +28,7 @@ from methods.rewards import StepReward
 from methods.similarity import SIMILARITIES, mse
 from methods.unet import TemporalUNet
 from methods.value import Value, Valuing, fit_value
-from methods.value_irl import HEAVIEST, FineTuning, ValueIRL, all_data, regressed, weighted, weights
+from methods.value_irl import HEAVIEST, FineTuning, ValueIRL, known, regressed, weighted, weights
 from methods.value_irl import fit as fit_value_irl
 
 
@@ -140,11 +140,12 @@ def test_the_policy_learns_from_demonstrations_too() -> None:
     given = problem(noise(9.0, episodes=20, steps=40), noise(0.0))
     pays = GivenReward(lambda obs, acts, next_obs: (next_obs[..., 0] > 4.5).float())
     config = ValueIRL(value=Valuing(updates=600), tuning=FineTuning(pool=2000))
-    value = fit_value(all_data(given), pays, config.value, np.random.default_rng(0))
+    value = fit_value(known(given, True), pays, config.value, np.random.default_rng(0))
     obs, _, chance = weighted(given, 8, pays, value, config, np.random.default_rng(0))
     demonstrated = obs[:, 0, 0].numpy() > 4.5
     assert demonstrated.mean() == pytest.approx(1 / 3, abs=0.05)
     assert chance[demonstrated].mean() > 2 * chance[~demonstrated].mean()
+    assert known(given, demonstrated=False) is given.base
 
 
 def test_planner_takes_the_candidate_of_highest_worth() -> None:
