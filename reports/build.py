@@ -119,7 +119,14 @@ def summary(runs: Runs, suite: str | None, problems: list[str]) -> str:
     for title, items in (("About the records", runs.notes), ("Skipped or not drawn", problems)):
         if items:
             lines += [f"## {title}", "", *(f"- {markdown_text(item)}" for item in items), ""]
-    notes = [f"{r.title}, {r.task_title}, seed {r.seed}: {n}" for r in runs.records.values() for n in r.notes]
+    lacking: dict[tuple[str, str, str], list[int]] = {}
+    for r in runs.records.values():
+        for note in r.notes:
+            lacking.setdefault((note, r.title, r.task_title), []).append(r.seed)
+    notes = [
+        f"{note}: {title}, {task}, seeds {', '.join(map(str, sorted(seeds)))}"
+        for (note, title, task), seeds in lacking.items()
+    ]
     if notes:
         lines += ["## Metrics that could not be computed", "", *(f"- {markdown_text(n)}" for n in sorted(notes)), ""]
     if (runs.table.status != "ok").any():

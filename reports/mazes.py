@@ -186,6 +186,14 @@ def _left_out(runs: Runs, found: Mapping[str, object], why: str) -> list[str]:
     return [f"{why}: {'; '.join(lost)}"] if lost else []
 
 
+def _frame(found: Mapping[str, tuple[int, Mapping[str, Array]]]) -> tuple[Array, Array]:
+    """Corners of the part of a maze that holds the goal and every method's plans, with a cell around them."""
+    arrays = [a for _, a in found.values()]
+    points = np.concatenate([a["goal"][None] for a in arrays] + [a["film"][:, -1].reshape(-1, 2) for a in arrays])
+    low = np.maximum(points.min(0) - 1, 0)
+    return low, np.minimum(points.max(0) + 1, np.array(arrays[0]["walls"].shape) - 1.4)
+
+
 def films(runs: Runs, load: Load) -> Iterator[Drawing]:
     """The guided reverse process as a film strip: noise on the left, plans on the right, a row per method."""
     for task, title in runs.tasks.items():
@@ -193,9 +201,9 @@ def films(runs: Runs, load: Load) -> Iterator[Drawing]:
         if not found:
             continue
         moments = max(len(a["film_left"]) for _, a in found.values())
-        rows, columns = next(iter(found.values()))[1]["walls"].shape
+        low, high = _frame(found)
         width = (COLUMN - 0.85) / moments
-        height = max(0.2, width * (rows - 1.4) / (columns - 1.4) + 0.03)  # two lines of the method's name at least
+        height = max(0.2, width * (high - low)[0] / (high - low)[1] + 0.03)  # two lines of the method's name at least
         figure = Figure(figsize=(COLUMN, len(found) * height + 0.65))
         axes = figure.subplots(len(found), moments, squeeze=False)
         for top, line, (method, (_, arrays)) in zip([True, *[False] * len(found)], axes, found.items(), strict=False):
@@ -204,7 +212,7 @@ def films(runs: Runs, load: Load) -> Iterator[Drawing]:
                     ax.remove()
                     continue
                 _maze(ax, arrays["walls"], arrays["goal"], 3)
-                ax.set_facecolor(FAINT)
+                ax.set(xlim=(low[1], high[1]), ylim=(high[0], low[0]), facecolor=FAINT)
                 for plans, colour in zip(arrays["film"], (SEEN, UNSEEN), strict=True):
                     ax.add_collection(_lines(plans[k], colour, 0.3, 0.6))
                     ax.plot(*plans[k, 0, 0, ::-1], "o", ms=1.6, color=colour, mec="white", mew=0.2, zorder=5)

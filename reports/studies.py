@@ -22,7 +22,7 @@ from reports.tables import number
 from results.schema import METRICS, Record
 
 DEMOS, SCALE = "demos=", "planning.scale="
-APART = 1.03  # factor between neighbouring methods' places along a setting
+APART = 1.04  # factor between neighbouring methods' places along a setting
 DASHED: Any = (0, (4, 2))
 UNGUIDED = "unguided-diffuser"  # has no scale, and stands beside the guided wherever it ran
 BASE = "#9a9a9a"  # steps of the base data
@@ -57,6 +57,8 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
                         values.setdefault(at, []).append(r.metrics[metric])
                 aside = APART ** (k - (len(methods) - 1) / 2)
                 _sweep_line(ax, method, values, aside, rng_for("sweep", task, method, metric))
+            if not ax.lines:
+                _empty(ax)
             ax.set_xscale("log")
             ax.set_xticks(sorted({_setting(r, prefix) for r in own if r.method not in level}))
             ax.xaxis.set_major_formatter("{x:g}")
@@ -93,6 +95,11 @@ def _part(records: Sequence[Record], prefix: str) -> tuple[list[Record], set[str
     return own + level, {r.method for r in level}
 
 
+def _empty(ax: Axes) -> None:
+    """Says in a panel why it is empty."""
+    ax.text(0.5, 0.5, "none recorded", transform=ax.transAxes, ha="center", va="center", style="italic")
+
+
 def _setting(r: Record, prefix: str) -> float:
     """The swept setting of a run."""
     if prefix == DEMOS:
@@ -122,8 +129,10 @@ def _sweep_line(
     """Means over a setting with intervals, moved ``aside`` by a factor; a level line for those without, NaN."""
     colour, marker = look(method)
     at = sorted(values)
+    if not at:
+        return
     means, ends = [float(np.mean(values[x])) for x in at], [mean_interval(values[x], rng) for x in at]
-    if at and math.isnan(at[0]):
+    if math.isnan(at[0]):
         ax.axhline(means[0], color=colour, ls=DASHED)
         if ends[0]:
             ax.axhspan(*ends[0], color=colour, alpha=0.15, lw=0)
@@ -158,7 +167,7 @@ def failure_modes(runs: Runs, load: Load) -> Iterator[Drawing]:
             if ax.lines:
                 ax.axvline(0, color=FAINT, lw=0.6, zorder=0)
             else:
-                ax.text(0.5, 0.5, "none recorded", transform=ax.transAxes, ha="center", va="center", style="italic")
+                _empty(ax)
                 ax.tick_params(labelbottom=False, bottom=False)
             ax.set_ylim(len(rows) - 0.5, -0.5)
             ax.set_yticks(range(len(rows)), [name for name, *_ in rows], linespacing=1)

@@ -49,6 +49,7 @@ def test_a_run_that_another_suite_has_left_stands_in_the_sweep() -> None:
     assert drawn.figure is not None
     lines = [np.asarray(line.get_xdata()) for axes in drawn.figure.axes for line in axes.get_lines()]
     assert {x for line in lines if len(line) > 2 for x in line} == {1, 3, 10}
+    assert [text.get_text() for text in drawn.figure.axes[1].texts] == ["none recorded"]  # BC has no ERC
 
 
 def test_what_a_suite_of_one_scale_has_left_stands_in_the_sweep_of_scales() -> None:

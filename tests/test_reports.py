@@ -80,7 +80,8 @@ def texts() -> Iterator[dict[str, list[Text]]]:
 def report(tmp_path_factory: pytest.TempPathFactory, texts: dict[str, list[Text]]) -> tuple[Path, str]:
     """A full report on a study with failures, a hostile method and a corrupt record."""
     root, out = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("out")
-    write(root, [*study(), *sweeps(), *(record("evil", "maze2d-umaze", seed, title=EVIL) for seed in range(3))])
+    evil = [record("evil", "maze2d-umaze", seed, title=EVIL, notes=["epic: undefined"]) for seed in range(3)]
+    write(root, [*study(), *sweeps(), *evil])
     (root / "0123456789abcdef.json").write_text("{")
     text = build.build(root, out, "made-up")
     return out, text
@@ -151,6 +152,7 @@ def test_summary_says_what_is_missing(report: tuple[Path, str]) -> None:
     assert "96 of 108 runs ended well: 4 failed, 7 missing, 1 timeout" in text
     assert "- Maze2D Large: 10 demonstrations, at most 200,000 environment steps" in text
     assert "0123456789abcdef.json holds no record" in text
+    assert re.search("- epic: undefined: .*, Maze2D U-Maze, seeds 0, 1, 2\n", text)
     assert re.search(r"figure 1, rewards-maze2d-umaze: no map of a step reward: Behavioural cloning; Diffusion", text)
     assert "<script>" not in text
 
