@@ -1,7 +1,7 @@
 """Figures of what a suite runs through, of where the diffusion method loses, and of bodies that move."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,16 +33,22 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
     """Score and ERC against one setting: a line per method with 95 % intervals; what has no setting is a level line.
 
     Args:
-        records: of any suites; those whose variant starts with ``prefix`` are drawn, and others of their suites.
+        records: of any suites; each that runs through ``prefix`` gets a figure, as their budgets may differ.
         prefix: e.g. ``demos=``.
         file: name of the figure.
         axis: name of the setting.
     """
-    own, level = _part(records, prefix)
-    tasks = {r.task: r.task_title for r in sorted(own, key=lambda r: r.task, reverse=True)}
-    if not tasks:
+    swept = [r for r in records if r.variant.startswith(prefix) and "," not in r.variant]  # through one setting only
+    suites = sorted({r.suite for r in swept})
+    if not suites:
         yield Drawing(file, None, [f"no records of a suite that runs through {axis}: `python -m benchmark run {file}`"])
-        return
+    for suite in suites:
+        name = file if len(suites) == 1 else f"{file}-{slug(suite)}"
+        yield _sweep(*_part(records, [r for r in swept if r.suite == suite], prefix), prefix, name, axis)
+
+
+def _sweep(own: Sequence[Record], level: Collection[str], prefix: str, file: str, axis: str) -> Drawing:
+    tasks = {r.task: r.task_title for r in sorted(own, key=lambda r: r.task, reverse=True)}
     methods = {r.method: r for r in sorted(own, key=lambda r: (r.control, r.title))}
     metrics = ("normalized_score", "erc_pearson")
     figure = Figure(figsize=(COLUMN, 0.25 + 1.1 * len(tasks) + KEY * math.ceil(len(methods) / 2)))
@@ -77,16 +83,15 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
     names = [short(clean(r.title)) + DAGGER * r.control for r in methods.values()]
     figure.legend(marks, names, loc="outside lower center", ncols=2)
     lost = sum(r.status != "ok" for r in own)
-    yield Drawing(file, figure, [f"{lost} of {len(own)} runs did not end well and are left out"] if lost else [])
+    return Drawing(file, figure, [f"{lost} of {len(own)} runs did not end well and are left out"] if lost else [])
 
 
-def _part(records: Sequence[Record], prefix: str) -> tuple[list[Record], set[str]]:
+def _part(records: Sequence[Record], swept: Sequence[Record], prefix: str) -> tuple[list[Record], set[str]]:
     """The records of a sweep, whichever suite ran them, and those of its methods that have no such setting.
 
     A cell that another suite has left is not run again for the one that sweeps, and its record bears no variant or
     another: it is known by being equal to a swept one but for the setting.
     """
-    swept = [r for r in records if r.variant.startswith(prefix) and "," not in r.variant]  # through one setting only
     suites, methods = {r.suite for r in swept}, {r.method for r in swept}
     same, places = {_but(r, prefix) for r in swept}, {_place(r) for r in swept}
     own = [r for r in records if _but(r, prefix) in same]

@@ -52,6 +52,20 @@ def test_a_run_that_another_suite_has_left_stands_in_the_sweep() -> None:
     assert [text.get_text() for text in drawn.figure.axes[1].texts] == ["none recorded"]  # BC has no ERC
 
 
+def test_suites_that_sweep_the_same_setting_are_not_pooled() -> None:
+    made = [
+        record("bc", "halfcheetah", s, demos=n, suite=suite, variant=f"demos={n}", step_budget=budget)
+        for n in (1, 3)
+        for s in (0, 1)
+        for suite, budget in (("demos", 1000), ("paper-demos", 2000))
+    ]
+    assert [d.name for d in studies.sweep(made, studies.DEMOS, "demos", "demonstrations")] == [
+        "demos-demos",
+        "demos-paper-demos",
+    ]
+    assert [d.name for d in studies.sweep([], studies.DEMOS, "demos", "demonstrations") if not d.figure] == ["demos"]
+
+
 def test_what_a_suite_of_one_scale_has_left_stands_in_the_sweep_of_scales() -> None:
     """Cells that `quick` and `guidance` share are run once, under the name of whichever ran first."""
 
