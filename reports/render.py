@@ -7,12 +7,14 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import wrap
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 DAGGER = "†"
 LATIN = frozenset(map(chr, range(0xA1, 0x180)))  # what LaTeX prints without further packages
+HEADING = 18  # characters of a line of a heading in LaTeX
 BRIEF = {"failed": "fail", "timeout": "time", "missing": "miss", "skipped": "skip"}  # in a terminal
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -165,7 +167,7 @@ def latex(table: Table) -> str:
         for _, width in table.groups:
             out.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
             start += width
-    out.append(" & ".join([table.first, *map(latex_text, table.header)]) + r" \\")
+    out.append(" & ".join([table.first, *map(_latex_heading, table.header)]) + r" \\")
     for section in table.sections:
         out.append(r"\midrule")
         if section.title:
@@ -179,6 +181,12 @@ def latex(table: Table) -> str:
             for line in block:
                 out.append(" & ".join([latex_text(_marked(line)), *map(_latex_cell, line.cells)]) + r" \\")
     return "\n".join([*out, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
+
+
+def _latex_heading(text: str) -> str:
+    """In several lines where long: a table as wide as its headings would shrink to nothing on a page."""
+    lines = [latex_text(line) for line in wrap(clean(text), HEADING)]
+    return r"\shortstack[r]{" + r" \\ ".join(lines) + "}" if len(lines) > 1 else latex_text(text)
 
 
 def _latex_cell(cell: Cell) -> str:

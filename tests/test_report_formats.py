@@ -29,6 +29,8 @@ def test_latex_escapes() -> None:
     assert [len(re.findall(r"(?<!\\)&", row)) for row in rows] == [2]
     assert r"\textbf{1.0}" in rows[0]
     assert text.isascii()
+    headed = latex(Table("t", "", ["Score ↑", "D4RL-normalised score, seen starts"], [], pd.DataFrame()))
+    assert r"Method & Score $\uparrow$ & \shortstack[r]{D4RL-normalised \\ score, seen starts} \\" in headed
     assert latex(Table("t", "日本", [], [], pd.DataFrame())).count("?") == 2  # what LaTeX cannot print stops nothing
 
 
