@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 DAGGER = "†"
 LATIN = frozenset(map(chr, range(0xA1, 0x180)))  # what LaTeX prints without further packages
-HEADING = 18  # characters of a line of a heading in LaTeX
+HEADING = 20  # characters of a line of a heading in LaTeX
 BRIEF = {"failed": "fail", "timeout": "time", "missing": "miss", "skipped": "skip"}  # in a terminal
 _LATEX = {
     "\\": r"\textbackslash{}",
