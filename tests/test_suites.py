@@ -100,7 +100,9 @@ def test_the_thesis_suite_has_the_numbers_of_the_thesis() -> None:
 
 
 def test_suites_run_along_once_and_keep_to_what_is_asked(desk: Desk) -> None:
-    desk.suite.write_text(SUITE.replace("methods: []", "methods: [expert, random, bc]") + "also: [more.yaml]\n")
+    desk.suite.write_text(
+        SUITE.replace("methods: []", "methods: [expert, random, bc]") + "demos: {all: 2}\nalso: [more.yaml]\n"
+    )
     desk.suite.with_name("more.yaml").write_text(
         "include: mine.yaml\nalso: null\nmethods: [random, bc]\nseeds: 0-1\ndemos: {all: [2, 5]}\n"
     )
