@@ -315,6 +315,37 @@ def tune(
         print(f"{study.write(FOLDER)}: {study.outcome()['chosen']}")
 
 
+@app.command()
+def confirm(
+    methods: Annotated[str, typer.Argument(help="Names, joined by commas.")],
+    tasks: Annotated[str, typer.Argument(help="Names of tasks, joined by commas.")],
+    suite: Annotated[str, typer.Option(help="Suite that gives budget and demonstrations.")] = "quick",
+    seeds: Annotated[str, typer.Option(help="1000 and above, not the studies'.")] = "1001,1002",
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
+) -> None:
+    """Decide between a study's best settings and what stood before, on fresh seeds and from starts anywhere."""
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from benchmark.confirm import anywhere_distance
+    from benchmark.confirm import confirm as second_round
+    from benchmark.suite import load_suite, parse_seeds
+    from benchmark.tune import Attempt, named_attempt
+    from methods.tuned import FOLDER
+
+    content, fresh = load_suite(suite)[1], parse_seeds(seeds)
+    paths = [FOLDER / f"{method}--{task}.json" for task, method in product(tasks.split(","), methods.split(","))]
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: no such study; `python -m benchmark tune` makes one")
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+
+        def elsewhere(method: str, task: str, chosen: dict[str, Any]) -> "Future[Attempt]":
+            return pool.submit(named_attempt, method, task, content, fresh, chosen, anywhere_distance)
+
+        second_round(paths, fresh, lambda line: print(line, flush=True), elsewhere)
+
+
 @app.command("new-method")
 def new_method_(name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens.")]) -> None:
     """Start a method of your own from the template, as one file in baselines/."""

@@ -18,7 +18,7 @@ from benchmark.errors import UserError
 from benchmark.options import discovered
 from benchmark.pose import pose
 from benchmark.suite import Suite, settings_of
-from envs.problem import Floats, Task
+from envs.problem import Floats, Task, Trajectories
 from envs.rollout import rollout
 from envs.seeding import seed_of, stream
 from methods.base import Learned, Method
@@ -35,8 +35,12 @@ CRITERION = (
 
 def behaviour_distance(task: Task, learned: Learned, seed: int) -> float:
     """:data:`CRITERION` for one seed."""
+    return distance(task, learned, task.demos(HELD_OUT, seed_of("tuning", task.name, seed)).trajectories, seed)
+
+
+def distance(task: Task, learned: Learned, held_out: Trajectories, seed: int) -> float:
+    """Squared MMD between states of episodes and of a learnt policy's from their first states."""
     assert task.states_of is not None
-    held_out = task.demos(HELD_OUT, seed_of("tuning", task.name, seed)).trajectories
     starts = task.states_of(held_out.obs[:, 0])
     own = rollout(task.make_env(len(starts)), learned.policy, starts, stream("tuning", task.name, seed)).trajectories
     draws = stream("tuning-states", task.name, seed)
@@ -50,6 +54,9 @@ def behaviour_distance(task: Task, learned: Learned, seed: int) -> float:
     return float(gaussian_mmd2(states(own.obs), states(held_out.obs)))
 
 
+Judge = Callable[[Task, Learned, int], float]
+
+
 class Attempt(NamedTuple):
     """What came of one configuration: the criterion, or None and the reason; CPU seconds."""
 
@@ -58,7 +65,14 @@ class Attempt(NamedTuple):
     cpu_seconds: float
 
 
-def attempt(method: Method, task: Task, suite: Suite, seeds: Sequence[int], chosen: dict[str, Any]) -> Attempt:
+def attempt(
+    method: Method,
+    task: Task,
+    suite: Suite,
+    seeds: Sequence[int],
+    chosen: dict[str, Any],
+    judge: Judge = behaviour_distance,
+) -> Attempt:
     """Runs a method with chosen settings; settings that break it are a bad attempt, not the end of the study."""
     began, found = time.process_time(), []
     try:
@@ -69,7 +83,7 @@ def attempt(method: Method, task: Task, suite: Suite, seeds: Sequence[int], chos
             base_seed = seed if suite.base_seed == "cell" else suite.base_seed
             posed = pose(task, seed, demos, budget, base_seed, False, lambda fraction, values: None)
             learned = method.fit(posed.problem, config, stream("tuning", method.name, task.name, seed))
-            found.append(behaviour_distance(task, learned, seed))
+            found.append(judge(task, learned, seed))
         if not np.isfinite(found).all():
             raise ArithmeticError(f"criterion {found} is not finite")
         value, reason = float(np.mean(found)), ""
@@ -78,11 +92,18 @@ def attempt(method: Method, task: Task, suite: Suite, seeds: Sequence[int], chos
     return Attempt(value, reason, round(time.process_time() - began, 1))
 
 
-def named_attempt(method: str, task: str, suite: Suite, seeds: Sequence[int], chosen: dict[str, Any]) -> Attempt:
+def named_attempt(
+    method: str,
+    task: str,
+    suite: Suite,
+    seeds: Sequence[int],
+    chosen: dict[str, Any],
+    judge: Judge = behaviour_distance,
+) -> Attempt:
     """:func:`attempt` by names, for other processes: methods cannot be sent there."""
     torch.set_num_threads(1)
     registry = discovered()
-    return attempt(registry.method(method)[0], registry.task(task)[0], suite, seeds, chosen)
+    return attempt(registry.method(method)[0], registry.task(task)[0], suite, seeds, chosen, judge)
 
 
 class Study:

@@ -130,6 +130,39 @@ def test_evaluated_seeds_and_nothing_to_search_are_refused(tmp_path: Path) -> No
         study(tmp_path, method())
 
 
+def test_the_second_round_keeps_what_wins_on_fresh_seeds(
+    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Luck of the first round does not last: gain -10 was found better than 10 there. Where nothing won, none runs."""
+    monkeypatch.setattr(tuned, "FOLDER", tmp_path)
+
+    def found(task: str, *values: tuple[float, float]) -> Path:
+        trials = [{"value": value, "settings": {"gain": gain}} for gain, value in values]
+        path = tmp_path / f"tests.test_tune:STEER--{task}.json"
+        path.write_text(
+            json.dumps({"method": "tests.test_tune:STEER", "task": task, "seeds": [1000], "trials": trials})
+        )
+        return path
+
+    lucky, settled = found("maze2d-umaze", (10.0, 0.2), (-10.0, 0.1)), found("maze2d-large", (10.0, 0.1), (0.0, 0.2))
+    command = ("confirm", "tests.test_tune:STEER", "maze2d-umaze,maze2d-large", "--suite", str(desk.suite))
+    code, out, errors = desk.do(*command, "--seeds", "1001")
+    assert code == 0, errors
+    assert len(out.splitlines()) == 3 and "chosen: {'gain': 10.0}" in out.splitlines()[-1]
+    kept = json.loads(lucky.read_text())
+    first, best = kept["confirmation"]["trials"]
+    assert (first["settings"], best["settings"]) == ({"gain": 10.0}, {"gain": -10.0})
+    assert first["value"] < best["value"] and kept["chosen"] == {"gain": 10.0}
+    alone = json.loads(settled.read_text())
+    assert alone["confirmation"]["trials"] == [] and alone["chosen"] == {"gain": 10.0}
+    assert desk.do(*command, "--seeds", "1001")[1] == ""  # nothing is left to run
+    for seeds, words in (("1000", "must be fresh"), ("0", "must be fresh")):
+        code, _, errors = desk.do(*command, "--seeds", seeds)
+        assert code == 2 and words in errors
+    code, _, errors = desk.do("confirm", "bc", "maze2d-umaze", "--seeds", "1001")
+    assert code == 2 and "no such study" in errors
+
+
 def test_committed_studies_fit_their_methods() -> None:
     """Every stored choice is one that its method takes, on seeds that no suite evaluates."""
     for path in tuned.FOLDER.glob("*.json"):
@@ -141,7 +174,7 @@ def test_committed_studies_fit_their_methods() -> None:
 
 
 def test_every_learning_method_of_quick_was_tuned_alike() -> None:
-    """A study on each task: as many trials, the same seeds, budgets, demonstrations and base data."""
+    """A study on each task: as many trials, the same seeds, budgets, demonstrations and base data; both rounds."""
     suite = load_suite("quick")[1]
     learning = [name for name in suite.methods if not FOUND.method(name)[0].control]
     for task in suite.tasks:
@@ -150,6 +183,10 @@ def test_every_learning_method_of_quick_was_tuned_alike() -> None:
         shared = ("criterion", "seeds", "step_budget", "demos", "base_seed")
         alike = {str([len(found["trials"]), *(found[key] for key in shared)]) for found in studies.values() if found}
         assert len(learning) == 9 and len(alike) == 1, alike
+        for found in studies.values():
+            assert found and found["confirmation"]["seeds"] == [1001, 1002], found
+            decided = {row["value"]: row["settings"] for row in found["confirmation"]["trials"]}
+            assert found["chosen"] == (decided[min(decided)] if decided else found["trials"][0]["settings"])
 
 
 def test_every_value_to_search_is_one_that_its_method_takes() -> None:
