@@ -8,6 +8,7 @@ from pydantic import Field
 
 from envs.problem import Problem
 from methods.base import Config, Learned, Method
+from methods.divergence import keep_some
 from methods.planner import Planner, Planning
 from methods.pretraining import TOY, TUNED, BaseModel, base_model
 from methods.windows import WindowSampler
@@ -40,9 +41,8 @@ def fit(problem: Problem, config: DiffusionBC, rng: np.random.Generator) -> Lear
         x0 = torch.cat([model.codec.encode(*windows) for windows in drawn])
         loss = model.descend(x0, optimiser, schedule, rng)
         averaged.follow(model, min(c.ema, (update + 1) / (update + 10)))
-        if (update + 1) % max(1, c.updates // 20) == 0:
-            curve.append({"gradient_steps": update + 1, "loss": loss})
-            problem.progress((update + 1) / c.updates, curve[-1])
+        keep_some(curve, update, c.updates, "loss", loss, f"lower learning_rate ({c.learning_rate:g})")
+        problem.progress((update + 1) / c.updates, {"loss": loss})
     return Learned(Planner.of(c.planning, averaged.requires_grad_(False)), None, "none", curve, c.updates)
 
 

@@ -13,6 +13,7 @@ from baselines._online import OffPolicyConfig, WithDemonstrations, moments, opti
 from benchmark.pose import Posed, pose
 from envs.maze2d import UMAZE_TASK
 from methods.base import RewardPart
+from methods.divergence import Diverged
 from methods.windows import WindowSampler
 
 
@@ -192,3 +193,10 @@ def test_diffusion_bc_moves_its_model_to_the_demonstrations() -> None:
     )
     assert after.loss(windows, t + 2, noise) < 0.7 * before.loss(windows, t + 2, noise)
     assert problem.meter.used == 0
+
+
+def test_diffusion_bc_ends_when_its_loss_leaves_all_bounds() -> None:
+    config = diffusion_bc.DiffusionBC(**{**diffusion_bc.METHOD.smoke, "updates": 60, "learning_rate": 1e30})
+    with pytest.raises(Diverged, match=r"loss .* at update .*lower learning_rate \(1e\+30\)") as raised:
+        diffusion_bc.fit(posed().problem, config, np.random.default_rng(0))
+    assert [row["gradient_steps"] for row in raised.value.curve] == [1]  # the last good part of it
