@@ -51,7 +51,7 @@ test-slow: $(VENV)/.stamp  ## the tests that take minutes each
 check: $(VENV)/.stamp  ## formatting, lint, types, tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m mypy benchmark methods baselines envs results reports
+	$(PY) -m mypy
 	@$(MAKE) test
 
 verify: $(VENV)/.stamp  ## run a random 5 % of the reference cells again (RECORDS=folder); exits with 1 if they are not reproduced
