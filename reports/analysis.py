@@ -48,6 +48,10 @@ class Facts:
         few = f" ({found.n}/{found.expected} runs)" if found.n < found.expected else ""
         return markdown_text(" ".join(filter(None, (number(found.mean, metric), bounds(found.interval, metric)))) + few)
 
+    def demos(self, task: str) -> str:
+        """Demonstrations that the runs on a task were given."""
+        return " or ".join(map(str, sorted({r.demos for r in self.runs.records.values() if r.task == task})))
+
     def best(self, methods: Sequence[str], task: str, metric: str = SCORE) -> str:
         """The method of the highest mean, the first if none has the metric: picked after the fact."""
         return max(methods, key=lambda m: (math.isfinite(x := self.mean(m, task, metric)), x), default="")
