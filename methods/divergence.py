@@ -2,7 +2,9 @@
 
 import math
 
-DIVERGED, FIRST = 10.0, 10  # a loss 10 times the largest of the first 10 ends the run; losses of values may well rise
+# a loss 10 times the largest of the first 10 ends the run; until these are known, for batches differ, one 100 times
+# the largest so far. Losses of values may well rise
+DIVERGED, EARLY, FIRST = 10.0, 100.0, 10
 EVERY = 50  # updates between rows of long loops; weights that left the finite stay there until the next one
 
 
@@ -24,11 +26,11 @@ def keep(curve: list[dict[str, float]], row: dict[str, float], name: str, remedy
         remedy: what to try, for the message.
 
     Raises:
-        Diverged: the loss is not finite, or ten times the largest size of the first ten.
+        Diverged: the loss is not finite, or ten times the largest size of the first ten (of fewer: a hundred times).
     """
     first = [abs(before[name]) for before in curve if name in before][:FIRST]
     usual = max(first, default=math.inf)
-    if not math.isfinite(row[name]) or row[name] > DIVERGED * usual:
+    if not math.isfinite(row[name]) or row[name] > (DIVERGED if len(first) == FIRST else EARLY) * usual:
         raise Diverged(
             f"{name} {row[name]:.3g} at update {row['gradient_steps']}, first at most {usual:.3g}: {remedy}",
             list(curve),

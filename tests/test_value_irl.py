@@ -281,13 +281,15 @@ def test_thesis_method_refuses_an_unknown_similarity(made_up: Problem) -> None:
         fit_thesis(made_up, config, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("factor", [20.0, float("nan")])
-def test_thesis_method_ends_when_its_loss_leaves_all_bounds(made_up: Problem, monkeypatch, factor: float) -> None:
-    steps = iter([1.0, 1.0, factor, 1.0])
+@pytest.mark.parametrize("losses", [[1.0, 101.0], [1.0, 99.0, math.nan], [1.0] * 10 + [11.0]])
+def test_thesis_method_ends_when_its_loss_leaves_all_bounds(made_up: Problem, monkeypatch, losses: list[float]) -> None:
+    """Tenfold ends it once ten losses are known; before, one batch says little of the next."""
+    steps = iter([*losses, 1.0])
     monkeypatch.setitem(SIMILARITIES, "mse", lambda samples, targets: mse(samples, targets).clamp(1, 1) * next(steps))
-    with pytest.raises(Diverged, match=r"at update 3.*lower learning_rate") as raised:
-        fit_thesis(made_up, DiffusionIRL(base=TOY, hidden=(8,), updates=4, batch=4), np.random.default_rng(0))
-    assert [row["loss"] for row in raised.value.curve] == [1.0, 1.0]  # the last good part of it
+    config = DiffusionIRL(base=TOY, hidden=(8,), updates=len(losses) + 1, batch=4)
+    with pytest.raises(Diverged, match=rf"at update {len(losses)}.*lower learning_rate") as raised:
+        fit_thesis(made_up, config, np.random.default_rng(0))
+    assert [row["loss"] for row in raised.value.curve] == losses[:-1]  # the last good part of it
 
 
 @pytest.mark.parametrize(
