@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 import torch
+from optuna.distributions import IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -142,8 +143,9 @@ class Study:
 
     @property
     def finished(self) -> list[FrozenTrial]:
-        """Trials with an outcome, good or not."""
-        return self._study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+        """Trials with an outcome, good or not; first the settings that stand, which have no drawn parameters."""
+        found = self._study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+        return sorted(found, key=lambda trial: bool(trial.params))
 
     @property
     def cpu_seconds(self) -> list[float]:
@@ -151,16 +153,35 @@ class Study:
         return [trial.user_attrs["cpu_seconds"] for trial in self.finished]
 
     def ask(self) -> tuple[Trial, dict[str, Any]]:
-        """The next trial and its settings: all that are searched, by name."""
-        trial = self._study.ask()
-        if trial.number:
-            names = self.method.search.items()
-            chosen = {name: values[trial.suggest_int(name, 0, len(values) - 1)] for name, values in names}
-        else:
+        """The next trial and its settings, all that are searched, by name: none again while others are untried.
+
+        The sampler may draw the same for ever, so what it repeats gives way to an even draw from what is untried.
+        """
+        begun = self._study.get_trials(states=(TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED))
+        tried = {json.dumps(trial.user_attrs["settings"]) for trial in begun}
+        if all(trial.params for trial in begun):
             stands = settings_of(self.method, self.task, self.suite, {})
-            chosen = {name: setting(stands, name) for name in self.method.search}
+            trial, chosen = self._study.ask(), {name: setting(stands, name) for name in self.method.search}
+        else:
+            trial, chosen = self._drawn()
+        if json.dumps(chosen) in tried:
+            points = np.ndindex(*map(len, self.method.search.values()))
+            if untried := [point for point in points if json.dumps(self._at(point)) not in tried]:
+                self._study.tell(trial, state=TrialState.FAIL)
+                draw = stream("tuning-untried", self.method.name, self.task.name, trial.number)
+                fresh = untried[draw.integers(len(untried))]
+                self._study.enqueue_trial(dict(zip(self.method.search, fresh, strict=True)))
+                trial, chosen = self._drawn()
         trial.set_user_attr("settings", chosen)
         return trial, chosen
+
+    def _drawn(self) -> tuple[Trial, dict[str, Any]]:
+        trial = self._study.ask({n: IntDistribution(0, len(values) - 1) for n, values in self.method.search.items()})
+        return trial, self._at([trial.params[name] for name in self.method.search])
+
+    def _at(self, point: Sequence[int]) -> dict[str, Any]:
+        """Settings at an index into each setting's values."""
+        return {n: values[k] for (n, values), k in zip(self.method.search.items(), point, strict=True)}
 
     def tell(self, trial: Trial, found: Attempt) -> FrozenTrial:
         """Ends a trial."""

@@ -9,7 +9,7 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.registry import discover
 from benchmark.suite import Suite, load_suite, settings_of
-from benchmark.tune import FIRST_SEED, Study, run
+from benchmark.tune import FIRST_SEED, Attempt, Study, run
 from envs.maze2d import LARGE_TASK, UMAZE_TASK
 from envs.problem import Floats, Problem
 from methods import tuned
@@ -51,11 +51,11 @@ def study(folder: Path, found: Method, seeds: tuple[int, ...] = (FIRST_SEED,)) -
 
 
 def test_better_behaviour_wins_and_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
-    for trials in (3, 8, 8):
-        again = study(tmp_path, method(gain=[-10.0, 10.0]))
-        run([again], trials, 60, lambda of, trial: told.append(trial.number))
-    assert told == list(range(8))
+    told: list[float] = []
+    for trials in (2, 5, 5):
+        again = study(tmp_path, STEER)
+        run([again], trials, 60, lambda of, trial: told.append(trial.user_attrs["settings"]["gain"]))
+    assert told[0] == 0.0 and set(told[1:3]) == {-10.0, 10.0} and len(told) == 5  # then nothing else is left to try
     outcome = again.outcome()
     assert outcome["trials"][0]["settings"] == {"gain": 0.0} and outcome["chosen"] == {"gain": 10.0}
     by_gain = {trial["settings"]["gain"]: trial["value"] for trial in outcome["trials"]}
@@ -67,7 +67,25 @@ def test_better_behaviour_wins_and_a_stopped_study_goes_on(tmp_path: Path, monke
         "maze2d-umaze": {"breaks": False, "gain": 10.0},
         "halfcheetah": {},
     }
-    assert tuned.trials("steer", "maze2d-umaze") == 8 and tuned.trials("steer", "halfcheetah") == 0
+    assert tuned.trials("steer", "maze2d-umaze") == 5 and tuned.trials("steer", "halfcheetah") == 0
+
+
+def test_no_settings_are_tried_twice_while_others_are_left(tmp_path: Path) -> None:
+    """Whether their trial ended or runs still; what a stop cut off is tried again, the settings that stand as first."""
+    found = method(gain=[1.0, 2.0, 3.0], breaks=[False, True])
+    stopped = study(tmp_path, found)
+    (_, stands), (second, chosen) = stopped.ask(), stopped.ask()
+    stopped.tell(second, Attempt(0.5, "", 0.0))
+    again = study(tmp_path, found)
+    asked = [chosen]
+    for number in range(6):
+        trial, chosen = again.ask()
+        asked.append(chosen)
+        if number % 2 == 0:
+            again.tell(trial, Attempt(1.0 + number, "", 0.0))
+    assert asked[1] == stands and len({json.dumps(chosen) for chosen in asked}) == 7
+    assert again.ask()[1] in asked  # all were tried
+    assert [trial["settings"] for trial in again.outcome()["trials"]] == [asked[k] for k in (1, 0, 3, 5)]
 
 
 def test_the_command_writes_the_study(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
