@@ -123,7 +123,10 @@ def compare(
     before: Annotated[Path, typer.Argument(metavar="RECORDS_A", help="Folder of records, e.g. of the main branch.")],
     after: Annotated[Path, typer.Argument(metavar="RECORDS_B", help="Folder of records, e.g. of a change.")],
     metric: Annotated[list[str] | None, typer.Option(help="What to compare. Repeatable.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything became worse.")] = False,
+    method: Annotated[list[str] | None, typer.Option(help="Which methods, all if not given. Repeatable.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if anything became worse, or stands on one side only.")
+    ] = False,
 ) -> None:
     """What changed between two sets of results, with intervals, as Markdown."""
     from reports import compare as comparison
@@ -133,13 +136,14 @@ def compare(
     for name in metric or []:
         if name not in METRICS | COSTS:
             raise unknown("metric", name, METRICS | COSTS)
-    old, new = open_store(before), open_store(after)
-    for store in (old, new):
+    sides = []
+    for store in (open_store(before), open_store(after)):
         warn_corrupt(store)
-        if not store.load()[0]:
+        if not (records := store.load()[0]):
             raise UserError(f"no records in {store.root}: `python -m benchmark run --results {store.root}` makes some")
+        sides.append([r for r in records if not method or r.method in method])
     try:
-        table, worse = comparison.compare(old.load()[0], new.load()[0], metric or comparison.COMPARED)
+        table, worse = comparison.compare(sides[0], sides[1], metric or comparison.COMPARED)
     except ValueError as error:
         raise UserError(str(error)) from error
     print(markdown(table))

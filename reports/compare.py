@@ -45,7 +45,8 @@ def compare(before: Sequence[Record], after: Sequence[Record], metrics: Sequence
 
     Returns:
         one line per cell on both sides and metric, then what is on one side only and what ended otherwise; and
-        whether anything became worse: an interval on the worse side of 0, or a run that no longer ends well.
+        whether anything became worse (an interval on the worse side of 0, a run that no longer ends well) or cannot be
+        compared: a cell of which the two sides share no seed.
 
     Raises:
         ValueError: one side is empty, or has two records of one place.
@@ -59,11 +60,12 @@ def compare(before: Sequence[Record], after: Sequence[Record], metrics: Sequence
         for key in sorted(k for k in ours.keys() | theirs.keys() if k[1] == task):
             old, new = ours.get(key, {}), theirs.get(key, {})
             some = next(iter((new or old).values()))
+            shared = sorted(old.keys() & new.keys())
+            worse |= not shared
             if not old or not new:
                 some_runs = f"{len(new or old)} run{'s' * (len(new or old) > 1)}"
                 lines.append(_said(some, f"only {'after' if new else 'before'}, {some_runs}"))
                 continue
-            shared = sorted(old.keys() & new.keys())
             lost = [s for s in shared if old[s].status == "ok" != new[s].status]
             if lost:
                 worse = True

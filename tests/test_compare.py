@@ -73,6 +73,17 @@ def test_what_one_side_lacks_and_what_is_the_same_is_said() -> None:
         compare([], same)
 
 
+def test_what_cannot_be_compared_is_not_taken_for_fine() -> None:
+    """A method or a task that one side lacks, or of which the sides share no seed, fails the check."""
+    bc = [record("bc", "halfcheetah", s) for s in SEEDS]
+    airl = [record("airl", "halfcheetah", s) for s in SEEDS]
+    maze = [record("bc", "maze2d-umaze", s) for s in SEEDS]
+    for more in (airl, maze):
+        assert compare([*bc, *more], bc)[1] and compare(bc, [*bc, *more])[1]
+    assert compare([*bc, *airl[:2]], [*bc, *airl[2:]])[1]
+    assert not compare([*bc, *airl[:3]], [*bc, *airl[2:]])[1]  # one seed meets
+
+
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr("sys.argv", ["benchmark", *words])
     with pytest.raises(SystemExit) as ended:
@@ -87,6 +98,12 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert command(monkeypatch, "compare", *folders) == 0
     assert "| GAIL | Score | 12.0 | 2.8 | −9.2" in capsys.readouterr().out  # noqa: RUF001
     assert command(monkeypatch, "compare", "--strict", *folders) == 1
+    write(Path(folders[0]), [record("bc", "halfcheetah", 0, suite="quick")])
+    write(tmp_path / "c", runs(10, 11, 12, 13, 14, suite="quick"))
+    both = ("compare", "--strict", folders[0], str(tmp_path / "c"))
+    assert command(monkeypatch, *both) == 1 and command(monkeypatch, *both, "--method", "gail") == 0
+    assert command(monkeypatch, *both, "--method", "bc") == 2
+    assert "two sets of records are needed, got 1 and 0" in capsys.readouterr().err
     assert command(monkeypatch, "compare", folders[0], str(tmp_path / "none")) == 2
     assert f"no records in {tmp_path}/none: `python -m benchmark run --results" in capsys.readouterr().err
     assert command(monkeypatch, "compare", "--metric", "speed", *folders) == 2
