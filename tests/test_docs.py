@@ -1,5 +1,6 @@
 """Documentation cannot lie: its files are written, its commands run, its names looked up."""
 
+import csv
 import os
 import re
 import shlex
@@ -94,6 +95,16 @@ def test_every_metric_is_explained_in_its_group() -> None:
     known |= {"re-optimised", "return", "90 %", "through a wall", "one-step error"}
     unexplained = {m.label for m in METRICS.values() if not any(w in m.label.lower() and w in text for w in known)}
     assert unexplained == set()
+
+
+@pytest.mark.parametrize(("page", "data"), [("cluster", "gpu-h200"), ("protocol", "reoptimised-true-reward")])
+def test_measurements_on_a_page_are_those_kept(page: str, data: str) -> None:
+    """A table with the header of committed data holds that data, row by row."""
+    with (ROOT / "results" / "reference" / f"{data}.csv").open(encoding="utf-8", newline="") as kept:
+        rows = [f"| {' | '.join(row)} |" for row in csv.reader(kept)]
+    lines = [line.strip() for line in (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").splitlines()]
+    first = lines.index(rows[0])
+    assert [lines[first], *lines[first + 2 : first + 1 + len(rows)]] == rows and not lines[first + 1 + len(rows)]
 
 
 def test_default_demonstrations_are_the_most_before_bc_saturates_in_the_table_of_its_records() -> None:
