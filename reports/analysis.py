@@ -2,26 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reports.claims import Claim, Finding, claims, in_sight, judge, overall, sentence
 from reports.frame import Runs, estimate, gather, main_suite
-from reports.render import clean, markdown_text
-from reports.tables import bounds, conditions, ended_all, number
+from reports.render import TEMPLATES, clean, markdown_text
+from reports.tables import bounds, conditions, ended_all, number, short_label
 from results.schema import METRICS, Record
 
 SCORE, ERC = "normalized_score", "erc_pearson"
-TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=False,  # Markdown: what comes from records passes through `text`
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=StrictUndefined,
-)
 
 
 class Facts:
@@ -72,8 +63,7 @@ class Facts:
         """The claim and what became of it, with its comparisons."""
         said, findings = self.judged[claim]
         parts = [
-            f"{f.task}: {number(f.gap, f.metric)} {bounds(f.interval, f.metric)} in "
-            f"{METRICS[f.metric].short or METRICS[f.metric].label}, {f.said}"
+            f"{f.task}: {number(f.gap, f.metric)} {bounds(f.interval, f.metric)} in {short_label(f.metric)}, {f.said}"
             if f.n
             else f"{f.task}: {f.said}"
             for f in findings
@@ -103,19 +93,14 @@ class Facts:
                     ends.setdefault(name, []).append((np.mean(values[:tenth]), np.mean(values[-tenth:])))  # type: ignore[arg-type]
         if not ends:
             return "no curve recorded"
-        names = {"loss": "loss", "gradient_norm": "gradient norm"}
         return ", ".join(
-            f"{names[name]} {median(a for a, _ in pairs):.3g} → {median(b for _, b in pairs):.3g}"
+            f"{name.replace('_', ' ')} {median(a for a, _ in pairs):.3g} → {median(b for _, b in pairs):.3g}"
             for name, pairs in ends.items()
         )
 
 
 def analysis(records: Sequence[Record]) -> str:
-    """``ANALYSIS.md``, whole.
-
-    Args:
-        records: of any suites; numbers of single methods are those of the largest.
-    """
+    """``ANALYSIS.md``, whole, from records of any suites; numbers of single methods are those of the largest."""
     facts = Facts(records)
     text = TEMPLATES.get_template("analysis.md").render(
         f=facts,

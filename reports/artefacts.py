@@ -18,8 +18,6 @@ AXES = {
     "paths_seen": 3,
     "paths_unseen": 3,
     "demos": 3,
-    "true_returns": 1,
-    "learnt_returns": 1,
     "true_steps": 1,
     "learnt_steps": 1,
     "film": 5,  # [2, moments, plans, H, 2]
@@ -27,19 +25,12 @@ AXES = {
     "own_true": 2,  # [episodes, T]
     "own_learnt": 2,
     "gait": 5,  # [2, frames, capsules, 2, 2]
-    "gait_radius": 1,
     "gait_pixels": 5,  # [2, frames, height, width, 3], 0 to 255
 }
 
 
 def load(folder: Path) -> dict[str, Array]:
-    """The arrays of a run.
-
-    Args:
-        folder: the run's, holding ``artefacts.npz``.
-
-    Returns:
-        float64 arrays by name; empty where the run left none.
+    """The arrays in the ``folder`` of a run, float64 by name; none where the run left none.
 
     Raises:
         ValueError: the file cannot be read, or an array in it is not what its name says.
@@ -64,12 +55,8 @@ KEEP = {"paths_seen": (8, 4), "paths_unseen": (8, 4), "demos": (5, 4), "own_true
 def thin(folder: Path, into: Path) -> int:
     """Copies what figures show of a run at half precision: of episodes a few, of their steps every fourth.
 
-    Args:
-        folder: of the run, holding ``artefacts.npz``.
-        into: folder that gets a smaller file of that name; created.
-
     Returns:
-        its size in bytes; 0 where the run left none.
+        the size of the copy in bytes; 0 where the run left none.
     """
     arrays = load(folder)
     if not arrays:
@@ -87,8 +74,6 @@ def thin(folder: Path, into: Path) -> int:
     into.mkdir(parents=True, exist_ok=True)
     # what a method learnt has no known range and keeps single precision
     kinds = {"gait_pixels": np.uint8, "reward_map": np.float32, "own_learnt": np.float32, "learnt_steps": np.float32}
-    kept: dict[str, Any] = {
-        k: v.astype(kinds.get(k, np.float16)) for k, v in arrays.items() if not k.endswith("returns")
-    }
+    kept: dict[str, Any] = {k: v.astype(kinds.get(k, np.float16)) for k, v in arrays.items()}
     np.savez_compressed(into / "artefacts.npz", **kept)
     return (into / "artefacts.npz").stat().st_size

@@ -17,6 +17,7 @@ from reports.tables import HEADLINE, TABLES, conditions, ended_all, headline
 from results.schema import METRICS, Record
 from results.store import Store
 
+Expected = Mapping[str, tuple[str, str, int, str]]  # id of a run to its method, task, seed and variant
 PARTS = ("tables", "figures", "summary.md", "index.html")
 WIDTH = 110  # of the terminal's legend, characters
 SIGNS = "* best contestant, or not told apart from it over seeds   † control   ! not every run ended well"
@@ -32,18 +33,18 @@ def build(
     records: Path,
     out: Path,
     suite: str | None = None,
-    expected: Mapping[str, tuple[str, str, int, str]] | None = None,
+    expected: Expected | None = None,
     metrics: Sequence[str] = HEADLINE,
 ) -> str:
     """Writes tables, figures, a summary and the page into ``out``, each replaced as a whole once all are made.
 
     Args:
         records: folder of records and artefacts.
-        out: folder of the report, created if need be; nothing else in it is touched.
+        out: folder of the report; nothing else in it is touched.
         suite: which suite's records to take; None for all.
         expected: id to (method, task, seed, variant) of every run that should be there: exactly these records are
             taken, whichever suite ran them, and absent ones are reported missing.
-        metrics: what the terminal's table shows, names of :data:`results.schema.METRICS`.
+        metrics: what the terminal's table shows.
 
     Returns:
         the main table and what is missing, for the terminal.
@@ -64,9 +65,8 @@ def build(
         shown, lacking = gallery.figures(runs, found, store, work / "figures")
         problems += lacking
         (work / "summary.md").write_text(summary(runs, suite, problems), encoding="utf-8")
-        (work / "index.html").write_text(
-            page.page(runs, found, store, made, shown, problems, suite, evidence), encoding="utf-8"
-        )
+        whole = page.page(runs, found, store, made, shown, problems, suite, evidence)
+        (work / "index.html").write_text(whole, encoding="utf-8")
         for part in PARTS:
             _replace(work / part, out / part)
     finally:
@@ -77,11 +77,7 @@ def build(
 
 
 def one_figure(
-    records: Path,
-    out: Path,
-    wanted: str,
-    suite: str | None = None,
-    expected: Mapping[str, tuple[str, str, int, str]] | None = None,
+    records: Path, out: Path, wanted: str, suite: str | None = None, expected: Expected | None = None
 ) -> tuple[list[Path], list[str]]:
     """Draws the figures of one number or name into ``out/figures``; returns their PNGs, and what is not in them.
 
@@ -94,9 +90,7 @@ def one_figure(
     return [s.stem.with_name(s.stem.name + ".png") for s in shown], problems
 
 
-def select(
-    records: Path, suite: str | None, expected: Mapping[str, tuple[str, str, int, str]] | None
-) -> tuple[Store, Runs, list[Record], list[str]]:
+def select(records: Path, suite: str | None, expected: Expected | None) -> tuple[Store, Runs, list[Record], list[str]]:
     """The store, the runs to report on, all its records, and what is wrong with it; see :func:`build`."""
     store = Store(records)
     found, corrupt = store.load()
@@ -116,19 +110,18 @@ def summary(runs: Runs, suite: str | None, problems: list[str]) -> str:
     """What the report rests on and what it lacks, as Markdown."""
     lines = ["# Summary", "", f"Suite: {markdown_text(suite or 'all records')}. {ended_all(runs)}", ""]
     lines += [*(f"- {markdown_text(line)}" for line in conditions(runs)), ""]
-    for title, items in (("About the records", runs.notes), ("Skipped or not drawn", problems)):
-        if items:
-            lines += [f"## {title}", "", *(f"- {markdown_text(item)}" for item in items), ""]
     lacking: dict[tuple[str, str, str], list[int]] = {}
     for r in runs.records.values():
         for note in r.notes:
             lacking.setdefault((note, r.title, r.task_title), []).append(r.seed)
-    notes = [
+    notes = sorted(
         f"{note}: {title}, {task}, seeds {', '.join(map(str, sorted(seeds)))}"
         for (note, title, task), seeds in lacking.items()
-    ]
-    if notes:
-        lines += ["## Metrics that could not be computed", "", *(f"- {markdown_text(n)}" for n in sorted(notes)), ""]
+    )
+    parts = {"About the records": runs.notes, "Skipped or not drawn": problems}
+    for title, items in (parts | {"Metrics that could not be computed": notes}).items():
+        if items:
+            lines += [f"## {title}", "", *(f"- {markdown_text(item)}" for item in items), ""]
     if (runs.table.status != "ok").any():
         lines += ["Runs that did not end well, with reasons: [tables/failures.md](tables/failures.md)", ""]
     return "\n".join(lines)
@@ -137,9 +130,8 @@ def summary(runs: Runs, suite: str | None, problems: list[str]) -> str:
 def _write_tables(tables: list[Table], folder: Path) -> None:
     folder.mkdir()
     for table in tables:
-        (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
-        (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
-        (folder / f"{table.name}.html").write_text(html_table(table), encoding="utf-8")
+        for ending, text in (("md", markdown(table)), ("tex", latex(table)), ("html", html_table(table))):
+            (folder / f"{table.name}.{ending}").write_text(text, encoding="utf-8")
         table.data.to_csv(folder / f"{table.name}.csv", index=False, float_format="%.6g", lineterminator="\n")
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from reports.frame import rng_for
 from reports.render import Cell, Line, Section, Table, clean, markdown_text
 from reports.statistics import Interval, paired_difference
-from reports.tables import NONE, bounds, number
+from reports.tables import NONE, bounds, number, short_label
 from results.schema import METRICS, Record
 
 Verdict = Literal["supported", "refuted", "undecided"]
@@ -61,29 +61,18 @@ def claims() -> Claims:
 
 @dataclass(frozen=True)
 class Finding:
-    """One comparison of a claim.
-
-    Args:
-        claim: the claim.
-        task, metric: where and of what; ``task`` as printed.
-        sides: names of both sides as printed.
-        means: of both sides over the pairs.
-        gap: mean of ours - theirs over seeds, higher better, with its 95 % interval; None below three seeds.
-        n: pairs.
-        verdict: supported where the interval lies above the claim's bound, refuted where below.
-        why: why undecided.
-    """
+    """One comparison of a claim."""
 
     claim: Claim
-    task: str
+    task: str  # as printed, and so are the sides
     metric: str
     sides: tuple[str, str] = ("", "")
-    means: tuple[float, float] = (math.nan, math.nan)
-    gap: float = math.nan
-    interval: Interval | None = None
-    n: int = 0
+    means: tuple[float, float] = (math.nan, math.nan)  # of both sides over the pairs
+    gap: float = math.nan  # mean of ours - theirs over seeds, higher better
+    interval: Interval | None = None  # of the gap, 95 %; None below three seeds
+    n: int = 0  # pairs
     verdict: Verdict = "undecided"
-    why: str = "not run"
+    why: str = "not run"  # if undecided
 
     @property
     def said(self) -> str:
@@ -92,11 +81,7 @@ class Finding:
 
 
 class Evidence:
-    """Records by suite and cell, ready for comparisons.
-
-    Args:
-        records: of any suites; a comparison takes both sides from one: the largest that has them.
-    """
+    """Records of any suites, ready for comparisons: these take both sides from one, the largest that has them."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.records = list(records)
@@ -109,9 +94,8 @@ class Evidence:
         sizes = Counter(r.suite for r in self.records)
         self._suites = sorted(sizes, key=lambda s: (-sizes[s], s))
         self._cells: dict[tuple[str, str, str, str], dict[int, Record]] = {}
-        for r in sorted(
-            self.records, key=lambda r: str(r.provenance.get("finished", ""))
-        ):  # the last of a place counts
+        in_time = sorted(self.records, key=lambda r: str(r.provenance.get("finished", "")))
+        for r in in_time:  # the last of a place counts
             self._cells.setdefault((r.suite, r.task, r.method, r.variant), {})[r.seed] = r
 
     def members(self, name: str) -> list[str]:
@@ -124,28 +108,26 @@ class Evidence:
         found = []
         for task in claim.tasks:
             for metric in claim.metrics:
-                of_task = []
-                for name in names:
-                    for suite in self._suites:
-                        if pairs := self._pairs(claim, suite, task, name, metric):
-                            of_task.append(self._finding(claim, task, metric, pairs))
-                            break
+                pairs = [self._pairs(claim, task, name, metric) for name in names]
+                of_task = [self._finding(claim, task, metric, *both) for both in pairs if both]
                 found += of_task or [Finding(claim, self._task(task), metric)]
         return found
 
     def _task(self, task: str) -> str:
         return clean(self.tasks.get(task, task))
 
-    def _pairs(self, claim: Claim, suite: str, task: str, name: str, metric: str) -> tuple[Values, Values]:
-        ends = claim.demos or ("", "")
-        variants = [f"demos={n}" if n else "" for n in ends]
-        ours = self._values(claim, suite, task, name, variants[0], metric)
-        if isinstance(claim.theirs, float):
-            theirs = {seed: ("", claim.theirs) for seed in ours}
-        else:
-            theirs = self._values(claim, suite, task, claim.theirs or name, variants[1], claim.than or metric)
-        shared = sorted(ours.keys() & theirs.keys())
-        return ({s: ours[s] for s in shared}, {s: theirs[s] for s in shared}) if shared else ()  # type: ignore[return-value]
+    def _pairs(self, claim: Claim, task: str, name: str, metric: str) -> tuple[Values, Values] | None:
+        """Both sides over the seeds that they share, from the first suite that has such seeds."""
+        ours_in, theirs_in = [f"demos={n}" for n in claim.demos] if claim.demos else ("", "")
+        for suite in self._suites:
+            ours = self._values(claim, suite, task, name, ours_in, metric)
+            if isinstance(claim.theirs, float):
+                theirs = {seed: ("", claim.theirs) for seed in ours}
+            else:
+                theirs = self._values(claim, suite, task, claim.theirs or name, theirs_in, claim.than or metric)
+            if shared := sorted(ours.keys() & theirs.keys()):
+                return {s: ours[s] for s in shared}, {s: theirs[s] for s in shared}
+        return None
 
     def _values(self, claim: Claim, suite: str, task: str, name: str, variant: str, metric: str) -> Values:
         """By seed, the value of a method, or of the member that does best on the other seeds."""
@@ -170,13 +152,13 @@ class Evidence:
             found[seed] = best, whole[best][seed]
         return found
 
-    def _finding(self, claim: Claim, task: str, metric: str, pairs: tuple[Values, Values]) -> Finding:
-        sign, n = METRICS[metric].better or 1, len(pairs[0])
-        ours, theirs = (np.array([v for _, v in side.values()], float) for side in pairs)
-        key = ("claim", claim.id, task, metric, *sorted({m for m, _ in pairs[0].values()}))
+    def _finding(self, claim: Claim, task: str, metric: str, us: Values, them: Values) -> Finding:
+        sign, n = METRICS[metric].better or 1, len(us)
+        ours, theirs = (np.array([v for _, v in side.values()], float) for side in (us, them))
+        key = ("claim", claim.id, task, metric, *sorted({m for m, _ in us.values()}))
         gap, interval = paired_difference([sign * ours], [sign * theirs], rng_for(*key))
         verdict, why = judged(interval, n, claim.above)
-        sides = (self._side(claim, pairs[0], claim.ours, 0), self._side(claim, pairs[1], claim.theirs, 1))
+        sides = (self._side(claim, us, claim.ours, 0), self._side(claim, them, claim.theirs, 1))
         means = float(ours.mean()), float(theirs.mean())
         return Finding(claim, self._task(task), metric, sides, means, gap, interval, n, verdict, why)
 
@@ -189,7 +171,7 @@ class Evidence:
         if claim.demos:
             return f"{title}, {claim.demos[k]} demonstrations"
         if claim.than and k:
-            return METRICS[claim.than].short or METRICS[claim.than].label
+            return short_label(claim.than)
         several = not claim.each and not claim.where and len({*self.members(name or "")} & self.titles.keys()) > 1
         return title + " and others" * (len(methods) > 1) + ", best of its kind" * several
 
@@ -261,9 +243,7 @@ def table(records: Iterable[Record]) -> Table:
     sections, rows = [], []
     for claim, findings in judge(records):
         verdict = overall(findings)
-        lines = [
-            Line(f"{f.task}: {METRICS[f.metric].short or METRICS[f.metric].label}", False, _cells(f)) for f in findings
-        ]
+        lines = [Line(f"{f.task}: {short_label(f.metric)}", False, _cells(f)) for f in findings]
         sections.append(Section(f"{claim.by}: {claim.says} {verdict}{SIGHT * in_sight(claim)}", lines))
         for f in findings:
             low, high = f.interval or (math.nan, math.nan)
@@ -284,19 +264,13 @@ def brief(records: Iterable[Record]) -> str:
     for claim, findings in judge(records):
         evidence = []
         for f in findings:
-            name = METRICS[f.metric].short or METRICS[f.metric].label
             who = f"{f.sides[0]}, " if claim.each and f.n else ""
             gap = f"{number(f.gap, f.metric)} {bounds(f.interval, f.metric)}, n={f.n}: " if f.n else ""
-            evidence.append(markdown_text(f"{f.task}, {who}{name}: {gap}{f.said}"))
+            evidence.append(markdown_text(f"{f.task}, {who}{short_label(f.metric)}: {gap}{f.said}"))
         verdict = overall(findings)
         bold = f"**{verdict}**" if verdict != "undecided" else verdict
-        cells = [
-            markdown_text(claim.by),
-            markdown_text(claim.says) + SIGHT * in_sight(claim),
-            bold,
-            "<br>".join(evidence),
-        ]
-        out.append("| " + " | ".join(cells) + " |")
+        says = markdown_text(claim.says) + SIGHT * in_sight(claim)
+        out.append(f"| {markdown_text(claim.by)} | {says} | {bold} | {'<br>'.join(evidence)} |")
     return "\n".join([*out, "", markdown_text(CAPTION)])
 
 

@@ -8,10 +8,11 @@ import pandas as pd
 from reports.frame import entry, rng_for
 from reports.render import Cell, Line, Section, Table
 from reports.statistics import MIN_SEEDS, paired_difference
-from reports.tables import NONE, bounds, number
+from reports.tables import NONE, about, bounds, number
 from results.schema import COSTS, METRICS, Record
 
 COMPARED = ("normalized_score", "score_seen", "score_unseen", "erc_pearson", "cpu_seconds")
+LOST = "no longer ends well: "
 Key = tuple[str, str, str, int, int]  # suite, task, method with its variant, demonstrations, budget
 
 
@@ -31,9 +32,42 @@ def _value(record: Record, metric: str) -> float | None:
     return float(getattr(record, metric)) if metric in COSTS else record.metrics.get(metric)
 
 
-def _said(run: Record, text: str) -> Line:
-    """A line of words in the place of numbers."""
-    return Line(entry(run.title, run.variant), run.control, [Cell(text), *[Cell(NONE)] * 4])
+def _ends(old: dict[int, Record], new: dict[int, Record]) -> tuple[list[str], bool]:
+    """What is on one side of a cell only and what ended otherwise, in words; and whether there is more to compare."""
+    if not old or not new:
+        count = len(new or old)
+        return [f"only {'after' if new else 'before'}, {count} run{'s' * (count > 1)}"], False
+    said, shared = [], sorted(old.keys() & new.keys())
+    if lost := [s for s in shared if old[s].status == "ok" != new[s].status]:
+        said.append(LOST + "; ".join(f"seed {s}: {new[s].status}, {new[s].reason[:80]}" for s in lost))
+    for side, seeds in (("before", old.keys() - new.keys()), ("after", new.keys() - old.keys())):
+        if seeds:
+            said.append(f"only {side}: seeds {', '.join(map(str, sorted(seeds)))}")
+    if shared and all(old[s].id == new[s].id and old[s].metrics == new[s].metrics for s in shared):
+        return [*said, "the same runs"], False
+    return said, True
+
+
+def _difference(
+    key: Key, old: dict[int, Record], new: dict[int, Record], metric: str
+) -> tuple[list[Cell], dict[str, object]] | None:
+    """One metric of a cell, paired by seed: entries, and the same as numbers; None where no seed has it twice."""
+    pairs = [(_value(old[s], metric), _value(new[s], metric)) for s in sorted(old.keys() & new.keys())]
+    known = np.array([p for p in pairs if None not in p], float)
+    if not len(known):
+        return None
+    gap, ends = paired_difference([known[:, 1]], [known[:, 0]], rng_for("compare", *map(str, key), metric))
+    word = "not told apart" if ends else f"n<{MIN_SEEDS}"
+    if ends and not ends.low <= 0 <= ends.high:
+        word = "better" if gap * about(metric).better > 0 else "worse"
+    elif (known[:, 0] == known[:, 1]).all():
+        word = "equal"
+    before, after = known.mean(0)
+    cells = [Cell(about(metric).label), Cell(number(before, metric)), Cell(number(after, metric))]
+    cells.append(Cell(number(gap, metric), bounds(ends, metric), f"n={len(known)}"))
+    cells.append(Cell(word, bold=word in ("better", "worse")))
+    numbers = {"metric": metric, "before": before, "after": after, "difference": gap, "n": len(known), "verdict": word}
+    return cells, numbers
 
 
 def compare(before: Sequence[Record], after: Sequence[Record], metrics: Sequence[str] = COMPARED) -> tuple[Table, bool]:
@@ -54,63 +88,22 @@ def compare(before: Sequence[Record], after: Sequence[Record], metrics: Sequence
     if not before or not after:
         raise ValueError(f"two sets of records are needed, got {len(before)} and {len(after)}")
     ours, theirs = _cells(before), _cells(after)
-    sections, rows, worse = [], [], False
+    sections, rows, worse = [], list[dict[str, object]](), False
     for task in sorted({k[1] for k in ours.keys() | theirs.keys()}):
-        lines = []
+        lines: list[Line] = []
         for key in sorted(k for k in ours.keys() | theirs.keys() if k[1] == task):
             old, new = ours.get(key, {}), theirs.get(key, {})
             some = next(iter((new or old).values()))
-            shared = sorted(old.keys() & new.keys())
-            worse |= not shared
-            if not old or not new:
-                some_runs = f"{len(new or old)} run{'s' * (len(new or old) > 1)}"
-                lines.append(_said(some, f"only {'after' if new else 'before'}, {some_runs}"))
-                continue
-            lost = [s for s in shared if old[s].status == "ok" != new[s].status]
-            if lost:
-                worse = True
-                reasons = "; ".join(f"seed {s}: {new[s].status}, {new[s].reason[:80]}" for s in lost)
-                lines.append(_said(some, f"no longer ends well: {reasons}"))
-            for side, seeds in (("before", old.keys() - new.keys()), ("after", new.keys() - old.keys())):
-                if seeds:
-                    lines.append(_said(some, f"only {side}: seeds {', '.join(map(str, sorted(seeds)))}"))
-            same = all(old[s].id == new[s].id and old[s].metrics == new[s].metrics for s in shared) and bool(shared)
-            if same:
-                lines.append(_said(some, "the same runs"))
-                continue
-            for metric in metrics:
-                pairs = [(_value(old[s], metric), _value(new[s], metric)) for s in shared]
-                known = np.array([p for p in pairs if None not in p], float)
-                if not len(known):
+            said, told = _ends(old, new)
+            lines += [Line(entry(some.title, some.variant), some.control, [Cell(x), *[Cell(NONE)] * 4]) for x in said]
+            worse |= not old.keys() & new.keys() or any(text.startswith(LOST) for text in said)
+            for metric in metrics if told else ():
+                if (row := _difference(key, old, new, metric)) is None:
                     continue
-                gap, ends = paired_difference([known[:, 1]], [known[:, 0]], rng_for("compare", *map(str, key), metric))
-                sign = (METRICS.get(metric) or COSTS[metric]).better
-                word = "not told apart" if ends else f"n<{MIN_SEEDS}"
-                if ends and not ends.low <= 0 <= ends.high:
-                    good = gap * sign > 0
-                    worse |= not good and metric in METRICS
-                    word = "better" if good else "worse"
-                elif (known[:, 0] == known[:, 1]).all():
-                    word = "equal"
-                name = (METRICS.get(metric) or COSTS[metric]).label
-                cells = [name, number(known[:, 0].mean(), metric), number(known[:, 1].mean(), metric)]
-                shown = [
-                    *map(Cell, cells),
-                    Cell(number(gap, metric), bounds(ends, metric), f"n={len(known)}"),
-                    Cell(word, bold=word in ("better", "worse")),
-                ]
+                shown, numbers = row
+                worse |= numbers["verdict"] == "worse" and metric in METRICS
                 lines.append(Line(entry(some.title, some.variant), some.control, shown))
-                rows.append(
-                    dict(zip(("suite", "task", "method", "demos", "budget"), key, strict=True))
-                    | {
-                        "metric": metric,
-                        "before": known[:, 0].mean(),
-                        "after": known[:, 1].mean(),
-                        "difference": gap,
-                        "n": len(known),
-                        "verdict": word,
-                    }
-                )
+                rows.append(dict(zip(("suite", "task", "method", "demos", "budget"), key, strict=True)) | numbers)
         sections.append(Section(next(r.task_title for r in (*before, *after) if r.task == task), lines))
     caption = (
         "After against before, over the seeds that both have; difference paired by seed with 95 % interval. Of many "

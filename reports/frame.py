@@ -9,8 +9,9 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from reports.statistics import Interval, mean_interval
+from reports.statistics import Interval, mean_interval, whole
 from results.schema import COSTS, METRICS, Record
 
 MISSING = "missing"
@@ -26,10 +27,6 @@ def rng_for(*names: str) -> np.random.Generator:
     """The same resamples for the same names, wherever and in whatever order they are asked for."""
     digest = hashlib.sha256("\0".join(names).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, np.uint32))
-
-
-def _settings(record: Record) -> tuple[str, ...]:
-    return record.code, str(record.demos), str(record.step_budget), repr(sorted(record.config.items()))
 
 
 def main_suite(records: Iterable[Record]) -> list[Record]:
@@ -85,6 +82,14 @@ class Runs:
         """The rows of one cell, by seed; none where the method has no run on the task."""
         return self.cells.get((task, method), self.table[:0])
 
+    def strata(self, metric: str) -> dict[str, list[NDArray[np.float64]]]:
+        """By method, per task the values of its runs; NaN where a run has none."""
+        return {m: [self.of(t, m)[metric].to_numpy(float) for t in self.tasks] for m in self.methods}
+
+    def complete(self, metric: str) -> dict[str, list[NDArray[np.float64]]]:
+        """Of these, the methods with a value of every run on every task."""
+        return {m: values for m, values in self.strata(metric).items() if whole(values)}
+
 
 def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -> Runs:
     """Puts records in order and adds a row for each run that should be there and is not.
@@ -97,7 +102,6 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
     Raises:
         ValueError: no records, or several of one method, task and seed: which one counts is not ours to choose.
     """
-    notes: list[str] = []
     by_place: dict[Place, Record] = {}
     for record in records:
         place = entry(record.method, record.variant), record.task, record.seed
@@ -111,9 +115,8 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
         raise ValueError("there are no records to report on")
     if expected is None:
         names, tasks, seeds = {p[0] for p in by_place}, {p[1] for p in by_place}, {p[2] for p in by_place}
-        expected = [
-            (m, t, s) for t in sorted(tasks, reverse=True) for m in names for s in seeds
-        ]  # as our suites: mazes first
+        mazes_first = sorted(tasks, reverse=True)  # as in our suites
+        expected = [(m, t, s) for t in mazes_first for m in names for s in seeds]
     task_order = list(dict.fromkeys([t for _, t, _ in expected] + sorted({t for _, t, _ in by_place}, reverse=True)))
     method_titles = {p[0]: entry(r.title, r.variant) for p, r in by_place.items()}
     task_titles = {r.task: r.task_title for r in by_place.values()}
@@ -141,17 +144,13 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
         row |= {name: getattr(found, name) if found else math.nan for name in COSTS}
         row |= {name: found.metrics.get(name, math.nan) if found else math.nan for name in METRICS}
         rows.append(row)
-    for (method, task), settings in _by_cell(by_place).items():
-        if len(settings) > 1:
-            notes.append(f"{method} on {task}: the seeds ran with different code or settings.")
+    settings: dict[tuple[str, str], set[str]] = {}
+    for (method, task, _), r in sorted(by_place.items()):
+        decided = r.code, r.demos, r.step_budget, sorted(r.config.items())
+        settings.setdefault((method, task), set()).add(repr(decided))
+    mixed = [cell for cell, found in settings.items() if len(found) > 1]
+    notes = [f"{method} on {task}: the seeds ran with different code or settings." for method, task in mixed]
     return Runs(pd.DataFrame(rows), {r.id: r for r in by_place.values()}, notes)
-
-
-def _by_cell(by_place: dict[Place, Record]) -> dict[tuple[str, str], set[tuple[str, ...]]]:
-    found: dict[tuple[str, str], set[tuple[str, ...]]] = {}
-    for (method, task, _), record in sorted(by_place.items()):
-        found.setdefault((method, task), set()).add(_settings(record))
-    return found
 
 
 @dataclass(frozen=True)
@@ -192,11 +191,7 @@ def in_range(found: Interval | None, metric: str) -> Interval | None:
 
 
 def estimate(runs: Runs, task: str, method: str, metric: str) -> Estimate:
-    """Mean and interval over the seeds of one cell; failed runs are counted, not averaged.
-
-    Args:
-        metric: a name of :data:`results.schema.METRICS` or a cost.
-    """
+    """Mean and interval of a metric or cost over the seeds of one cell; failed runs are counted, not averaged."""
     if (task, method, metric) in runs.known:
         return runs.known[task, method, metric]
     cell = runs.of(task, method)

@@ -1,7 +1,7 @@
 """All figures by number, drawn and written."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,19 +21,43 @@ from reports.style import RC
 from results.schema import Record
 from results.store import Store
 
-# number and name as typed; what it shows
-FIGURES = {
-    "1 rewards": "True and learnt reward of staying at each place, one scale, demonstrations on top",
-    "2 paths": "Ways taken from seen and unseen starts",
-    "3 film": "The guided reverse process, from noise to plans",
-    "4 curves": "True score over environment steps and over CPU seconds",
-    "5 scores": "Score and ERC with 95 % intervals",
-    "6 understanding": "Return against reward quality, one point per run: who imitates without understanding",
-    "7 profiles": "Performance profiles and probability of improvement",
-    "8 demos": "Score and ERC over the number of demonstrations",
-    "9 guidance": "Score and ERC over the guidance scale; dashed: no scale",
-    "10 failures": "Where the thesis' method loses, and the worst run of each method",
-    "11 bodies": "Learnt against true reward per step, and gait strips",
+Maker = Callable[[Runs, mazes.Load, Sequence[Record]], Iterable[Drawing]]
+FIGURES: dict[str, tuple[str, Maker]] = {  # number and name as typed; what it shows, and who draws it
+    "1 rewards": (
+        "True and learnt reward of staying at each place, one scale, demonstrations on top",
+        lambda runs, load, _: mazes.rewards(runs, load),
+    ),
+    "2 paths": ("Ways taken from seen and unseen starts", lambda runs, load, _: mazes.paths(runs, load)),
+    "3 film": ("The guided reverse process, from noise to plans", lambda runs, load, _: mazes.films(runs, load)),
+    "4 curves": (
+        "True score over environment steps and over CPU seconds",
+        lambda runs, *_: [plots.curves(runs)],
+    ),
+    "5 scores": ("Score and ERC with 95 % intervals", lambda runs, *_: plots.scores(runs)),
+    "6 understanding": (
+        "Return against reward quality, one point per run: who imitates without understanding",
+        lambda runs, *_: [plots.understanding(runs)],
+    ),
+    "7 profiles": (
+        "Performance profiles and probability of improvement",
+        lambda runs, *_: [plots.profiles(runs), plots.improvement(runs)],
+    ),
+    "8 demos": (
+        "Score and ERC over the number of demonstrations",
+        lambda runs, load, records: studies.sweep(records, studies.DEMOS, "demos", "demonstrations"),
+    ),
+    "9 guidance": (
+        "Score and ERC over the guidance scale; dashed: no scale",
+        lambda runs, load, records: studies.sweep(records, studies.SCALE, "guidance", "guidance scale"),
+    ),
+    "10 failures": (
+        "Where the thesis' method loses, and the worst run of each method",
+        lambda runs, load, _: [studies.failure_modes(runs), *mazes.paths(runs, load, worst=True)],
+    ),
+    "11 bodies": (
+        "Learnt against true reward per step, and gait strips",
+        lambda runs, load, _: [*studies.steps(runs, load), *studies.gaits(runs, load)],
+    ),
 }
 
 
@@ -47,34 +71,14 @@ class Shown:
     notes: list[str]
 
 
-def _makers(runs: Runs, load: mazes.Load, records: Sequence[Record]) -> list[Callable[[], Iterator[Drawing]]]:
-    """In the order of :data:`FIGURES`."""
-    return [
-        lambda: mazes.rewards(runs, load),
-        lambda: mazes.paths(runs, load),
-        lambda: mazes.films(runs, load),
-        lambda: plots.curves(runs),
-        lambda: plots.scores(runs),
-        lambda: plots.understanding(runs),
-        lambda: (d for made in (plots.profiles, plots.improvement) for d in made(runs)),
-        lambda: studies.sweep(records, studies.DEMOS, "demos", "demonstrations"),
-        lambda: studies.sweep(records, studies.SCALE, "guidance", "guidance scale"),
-        lambda: (d for made in (studies.failure_modes(runs, load), mazes.worst(runs, load)) for d in made),
-        lambda: (d for made in (studies.steps, studies.gaits) for d in made(runs, load)),
-    ]
-
-
 def figures(
     runs: Runs, records: Sequence[Record], store: Store, folder: Path, wanted: str = ""
 ) -> tuple[list[Shown], list[str]]:
-    """Draws all figures, or those of one number or name, as PDF and PNG into an existing folder.
+    """Draws all figures, or those of one ``wanted`` number or name, as PDF and PNG into an existing folder.
 
     Args:
         runs: what is reported on.
         records: all there are: some figures read other suites' too.
-        store: where the artefacts stand.
-        folder: takes the files.
-        wanted: ``6`` or ``understanding``; all if empty.
 
     Returns:
         what was drawn, and what is not in it.
@@ -98,18 +102,19 @@ def figures(
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever the user has set
         seaborn.set_theme("paper", "ticks", rc=RC)  # ours over seaborn's
-        for (key, caption), made in zip(FIGURES.items(), _makers(runs, load, records), strict=True):
+        for key, (caption, made) in FIGURES.items():
             number, name = key.split()
-            count = 0
-            for drawing in made() if wanted in ("", number, name) else []:
-                count += 1
+            if wanted not in ("", number, name):
+                continue
+            drawing = None
+            for drawing in made(runs, load, records):
                 if drawing.figure is None:
                     problems.append(f"figure {number}, {drawing.name}, is not drawn: {'; '.join(drawing.notes)}")
                     continue
                 problems += [f"figure {number}, {drawing.name}: {note}" for note in drawing.notes]
                 save(drawing.figure, folder / drawing.name)
                 shown.append(Shown(int(number), folder / drawing.name, caption, drawing.notes))
-            if not count and wanted in ("", number, name):
+            if drawing is None:
                 problems.append(f"figure {number}, {name}, is not drawn: no run left artefacts for it")
     return shown, problems
 

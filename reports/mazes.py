@@ -1,6 +1,5 @@
 """Figures of mazes: true and learnt rewards as heat maps, and the ways that policies took."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from reports.artefacts import Array
 from reports.frame import Runs
-from reports.plots import Drawing, beside
+from reports.plots import Drawing, beside, grid, without
 from reports.render import clean, slug
 from reports.style import COLUMN, FAINT, INK, SEEN, UNSEEN, WALL, short
 from reports.tables import number
@@ -64,14 +63,10 @@ def _panels(count: int, shape: tuple[int, ...], title: str, rim: float) -> tuple
     """A grid of maze-shaped panels that fills a column's width, as many abreast as their shape allows."""
     rows, columns = shape[0] - 1.4, shape[1] - 1.4
     across = min(count, 4 if columns <= 1.2 * rows else 3)
-    down = math.ceil(count / across)
     width = (COLUMN - 0.1) / max(across, 3)
-    figure = Figure(figsize=(COLUMN, down * (width * rows / columns + 0.31) + rim))
-    axes = list(figure.subplots(down, across, squeeze=False).flat)
-    for ax in axes[count:]:
-        ax.remove()
+    figure, axes = grid(count, across, width * rows / columns + 0.31, rim)
     figure.suptitle(title)
-    return figure, axes[:count]
+    return figure, axes
 
 
 def _title(runs: Runs, task: str, method: str, seed: int, metrics: tuple[str, ...], digits: int) -> str:
@@ -105,7 +100,6 @@ def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
             if chosen(runs, load, task, ("walls",)):
                 yield Drawing(f"rewards-{slug(task)}", None, ["no run left a map of a step reward"])
             continue
-        left_out = [clean(runs.methods[m]) for m in runs.methods if m not in found]
         first = next(iter(found.values()))[1]
         maps = [("True reward", first["true_map"], first)]
         maps += [
@@ -131,24 +125,15 @@ def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
             image, ax=axes, location="bottom", shrink=0.6, aspect=40, pad=0.02, extend="both", fraction=0.05
         )
         bar.set_label("standard deviations from the mean over free places; white: demonstrations", fontsize=6)
-        notes = [f"no map of a step reward: {'; '.join(left_out)}"] if left_out else []
-        yield Drawing(f"rewards-{slug(task)}", figure, notes)
+        yield Drawing(f"rewards-{slug(task)}", figure, without(runs, found, "no map of a step reward"))
 
 
-def paths(runs: Runs, load: Load) -> Iterator[Drawing]:
-    """The ways taken from the evaluation starts, seen and unseen, one panel per method."""
-    yield from _paths(runs, load, "paths", "ways taken")
-
-
-def worst(runs: Runs, load: Load) -> Iterator[Drawing]:
-    """The same of each method's worst run among those that ended well."""
-    yield from _paths(runs, load, "worst", "ways taken in the worst run of each method", True)
-
-
-def _paths(runs: Runs, load: Load, name: str, said: str, poorest: bool = False) -> Iterator[Drawing]:
+def paths(runs: Runs, load: Load, worst: bool = False) -> Iterator[Drawing]:
+    """The ways taken from the evaluation starts, a panel per method; or those of its ``worst`` run that ended well."""
     keys = ("paths_seen", "paths_unseen", "walls", "goal")
+    said = "ways taken" + " in the worst run of each method" * worst
     for task, title in runs.tasks.items():
-        found = chosen(runs, load, task, keys, poorest)
+        found = chosen(runs, load, task, keys, worst)
         if not found:
             continue
         found = {m: found[m] for m in runs.methods if m in found}
@@ -168,7 +153,7 @@ def _paths(runs: Runs, load: Load, name: str, said: str, poorest: bool = False) 
             ax.set_facecolor(FAINT)
             ax.set_title(_title(runs, task, method, seed, ("score_seen", "score_unseen"), 0), **SMALL)
         figure.legend(handles=[*_starts(), GOAL], loc="outside lower center", ncols=3)
-        yield Drawing(f"{name}-{slug(task)}", figure, _left_out(runs, found, "no paths"))
+        yield Drawing(f"{'worst' if worst else 'paths'}-{slug(task)}", figure, without(runs, found, "no paths"))
 
 
 GOAL = Line2D([], [], ls="", marker="*", ms=5, mfc="#FFD500", mec=INK, mew=0.3, label="goal")
@@ -179,11 +164,6 @@ def _starts() -> list[Line2D]:
         Line2D([], [], color=colour, marker="o", ms=2.5, label=f"from {kind} starts")
         for kind, colour in (("seen", SEEN), ("unseen", UNSEEN))
     ]
-
-
-def _left_out(runs: Runs, found: Mapping[str, object], why: str) -> list[str]:
-    lost = [clean(runs.methods[m]) for m in runs.methods if m not in found]
-    return [f"{why}: {'; '.join(lost)}"] if lost else []
 
 
 def _frame(found: Mapping[str, tuple[int, Mapping[str, Array]]]) -> tuple[Array, Array]:
@@ -222,7 +202,4 @@ def films(runs: Runs, load: Load) -> Iterator[Drawing]:
             line[0].set_ylabel(beside(runs, method), fontsize=6, rotation=0, ha="right", va="center")
         figure.suptitle(f"{short(clean(title))}: plans from one start of each kind\nabove: steps of diffusion left")
         figure.legend(handles=[*_starts(), GOAL], loc="outside lower center", ncols=3)
-        yield Drawing(f"film-{slug(task)}", figure, _left_out(runs, found, "no diffusion planner, or none kept"))
-
-
-FIGURES = (rewards, paths, films, worst)
+        yield Drawing(f"film-{slug(task)}", figure, without(runs, found, "no diffusion planner, or none kept"))

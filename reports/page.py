@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,7 @@ def page(
     Args:
         runs: the suite reported on.
         records: all there are; the leaderboard can be switched to other suites.
-        store: where the artefacts stand.
-        tables: the report's.
-        shown: the figures drawn.
         problems: what is missing.
-        suite: the name of the suite reported on.
         evidence: what claims are judged by.
 
     Raises:
@@ -104,11 +101,10 @@ def _short(value: float) -> float:
 def _curve(rows: Sequence[Mapping[str, float]]) -> dict[str, list[list[float | None]]]:
     """Per clock and quantity, at most :data:`POINTS` rows: ``{"env_steps": [[x, ..], ..]}`` as columns by name."""
     found: dict[str, Any] = {}
-    scored = [r for r in rows if "score" in r]
-    for name, part in (("logged", [r for r in rows if "score" not in r]), ("scored", scored)):
-        picked = [part[i] for i in np.unique(np.linspace(0, len(part) - 1, POINTS).round().astype(int))] if part else []
-        keys = list(dict.fromkeys(k for row in picked for k in row))
-        if picked:
+    for name in ("logged", "scored"):
+        if part := [r for r in rows if ("score" in r) is (name == "scored")]:
+            picked = [part[i] for i in np.unique(np.linspace(0, len(part) - 1, POINTS).round().astype(int))]
+            keys = dict.fromkeys(k for row in picked for k in row)
             found[name] = {k: [_short(row[k]) if k in row else None for row in picked] for k in keys}
     return found
 
@@ -128,14 +124,14 @@ def _provenance(runs: Runs) -> list[str]:
 
 def _data(runs: Runs, records: Sequence[Record], store: Store, suite: str | None) -> dict[str, Any]:
     shared: list[Any] = []  # configurations and provenance, each once
-    place: dict[str, int] = {}
+    places: dict[str, int] = {}
 
     def once(value: Any) -> int:
         key = json.dumps(value, sort_keys=True, default=str)
-        if key not in place:
-            place[key] = len(shared)
+        if key not in places:
+            places[key] = len(shared)
             shared.append(json.loads(key))
-        return place[key]
+        return places[key]
 
     def row(r: Record) -> dict[str, Any]:
         folder = store.folder(r.id)
@@ -156,36 +152,23 @@ def _data(runs: Runs, records: Sequence[Record], store: Store, suite: str | None
     rows = [row(r) for r in sorted(known.values(), key=lambda r: (r.suite, r.task, r.control, r.title, r.seed, r.id))]
     own = suite or next(iter(sorted({r.suite for r in runs.records.values()})))
     for line in runs.table[runs.table.status == "missing"].itertuples():
-        rows.append(
-            {
-                "id": "",
-                "method": line.method,
-                "plain": line.method,
-                "task": line.task,
-                "seed": int(str(line.seed)),
-                "suite": own,
-            }
-            | {"budget": None, "demos": None, "status": "missing", "reason": "no record", "control": bool(line.control)}
-            | {"values": {}}
-        )
+        place = {"id": "", "method": line.method, "plain": line.method, "task": line.task, "seed": int(str(line.seed))}
+        given = {"suite": own, "budget": None, "demos": None}
+        what = {"status": "missing", "reason": "no record", "control": bool(line.control), "values": {}}
+        rows.append(place | given | what)
     intervals: dict[str, Any] = {}
-    for task in runs.tasks:
-        for method in runs.methods:
-            for metric in [*METRICS, *COSTS]:
-                found = estimate(runs, task, method, metric)
-                if found.interval:
-                    intervals.setdefault(task, {}).setdefault(method, {})[metric] = [
-                        _short(x) for x in found.interval
-                    ] + [found.n]
-    titles = {entry(r.method, r.variant): clean(entry(r.title, r.variant)) for r in known.values()} | {
-        m: clean(t) for m, t in runs.methods.items()
-    }
+    for task, method, metric in product(runs.tasks, runs.methods, [*METRICS, *COSTS]):
+        found = estimate(runs, task, method, metric)
+        if found.interval:
+            ends = [*map(_short, found.interval), found.n]
+            intervals.setdefault(task, {}).setdefault(method, {})[metric] = ends
+    titles = {entry(r.method, r.variant): entry(r.title, r.variant) for r in known.values()} | runs.methods
     return {
         "suite": own,
         "headline": HEADLINE,
         "metrics": {k: m.model_dump(exclude={"range", "source"}) for k, m in (METRICS | COSTS).items()},
         "tasks": {r.task: clean(r.task_title) for r in known.values()},
-        "methods": {m: {"title": t, "colour": look(m)[0]} for m, t in titles.items()},
+        "methods": {m: {"title": clean(t), "colour": look(m)[0]} for m, t in titles.items()},
         "runs": rows,
         "shared": shared,
         "intervals": intervals,

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
+from numpy.typing import NDArray
 
 from reports.frame import Runs, estimate, rng_for
 from reports.render import DAGGER, clean
@@ -39,6 +41,22 @@ def beside(runs: Runs, method: str) -> str:
     return two_lines(clean(runs.methods[method])) + DAGGER * (method in runs.controls)
 
 
+def without(runs: Runs, shown: Collection[str], why: str, but: Collection[str] = ()) -> list[str]:
+    """A note on the methods that a figure does not show, if any; ``but`` are not worth one."""
+    lost = [clean(title) for m, title in runs.methods.items() if m not in shown and m not in but]
+    return [f"{why}: {'; '.join(lost)}"] if lost else []
+
+
+def grid(count: int, across: int, each: float, rim: float, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as a column with ``count`` panels; ``each`` row of them and the ``rim`` are in inches."""
+    down = math.ceil(count / across)
+    figure = Figure(figsize=(COLUMN, down * each + rim))
+    axes = list(figure.subplots(down, across, squeeze=False, **shared).flat)
+    for ax in axes[count:]:
+        ax.remove()
+    return figure, axes[:count]
+
+
 def scores(runs: Runs) -> Iterator[Drawing]:
     """Score and ERC of every method on every task: seeds as dots, means with 95 % intervals."""
     pairs = (("score_seen", "score_unseen"), ("erc_pearson", "erc_pearson_mixture"))
@@ -50,8 +68,7 @@ def scores(runs: Runs) -> Iterator[Drawing]:
         measured = set(runs.table.method[runs.table[list(pair)].notna().any(axis=1)])
         ended = set(runs.table.method[runs.table.status == "ok"])
         shown = [m for m in methods if m in measured or m not in ended] if measured else []
-        left_out = [clean(runs.methods[m]) for m in methods if m not in shown]
-        notes = [f"no {name} in any run: {'; '.join(left_out)}"] if left_out else []
+        notes = without(runs, shown, f"no {name} in any run")
         if not shown:
             yield Drawing(file, None, notes)
             continue
@@ -113,47 +130,37 @@ def _said(ax: Axes, runs: Runs, task: str, method: str, metric: str, row: int) -
     ax.text(x, row, text, transform=ax.get_yaxis_transform(), va="center", ha=side, fontsize=6, style="italic")
 
 
-def understanding(runs: Runs) -> Iterator[Drawing]:
+def understanding(runs: Runs) -> Drawing:
     """Return against reward quality, one point per run: who imitates without understanding."""
     table = runs.table.dropna(subset=["normalized_score", "erc_pearson"])
     methods = [m for m in runs.methods if m in set(table.method)]
-    without = [clean(runs.methods[m]) for m in runs.methods if m not in methods]
-    notes = [f"no run with both score and ERC: {'; '.join(without)}"] if without else []
+    notes = without(runs, methods, "no run with both score and ERC")
     tasks = {t: title for t, title in runs.tasks.items() if t in set(table.task)}
     if not methods:
-        yield Drawing("understanding", None, notes)
-        return
+        return Drawing("understanding", None, notes)
     figure = Figure(figsize=(COLUMN, 1.9 + KEY * math.ceil(len(methods) / 2)))
     axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     low, high = min(0.0, table.normalized_score.min()), max(100.0, table.normalized_score.max())
     margin = 0.08 * (high - low)
     for ax, (task, title) in zip(axes, tasks.items(), strict=True):
-        ax.axhline(100, color=FAINT, lw=0.6, zorder=0)
-        ax.axhline(0, color=FAINT, lw=0.6, zorder=0)
+        for at in (100, 0):
+            ax.axhline(at, color=FAINT, lw=0.6, zorder=0)
         ax.axvline(0, color=FAINT, lw=0.6, zorder=0)
         for method in methods:
             rows = table[(table.task == task) & (table.method == method)]
             colour, marker = look(method)
-            ax.plot(
-                rows.erc_pearson,
-                rows.normalized_score,
-                ls="",
-                marker=marker,
-                color=colour,
-                ms=3.2,
-                mec="white",
-                mew=0.25,
-                zorder=2 if method in runs.controls else 3,
-            )
+            layer = 2 if method in runs.controls else 3
+            points: dict[str, Any] = {"marker": marker, "ms": 3.2, "mec": "white", "mew": 0.25, "zorder": layer}
+            ax.plot(rows.erc_pearson, rows.normalized_score, ls="", color=colour, **points)
         ax.set(xticks=(-1, 0, 1), xlim=(-1.12, 1.12), ylim=(low - margin, high + margin), title=two_lines(clean(title)))
         ax.set_xlabel(METRICS["erc_pearson"].label)
     axes[0].set_ylabel(f"Score ({METRICS['normalized_score'].unit})")
     figure.suptitle("upper left: imitates without understanding\nupper right: imitates and understands", fontsize=6)
     legend(figure, runs, methods)
-    yield Drawing("understanding", figure, notes)
+    return Drawing("understanding", figure, notes)
 
 
-def curves(runs: Runs) -> Iterator[Drawing]:
+def curves(runs: Runs) -> Drawing:
     """True score against environment steps and CPU seconds: means over seeds, single seeds thin.
 
     Policies shown on the way are scored after the run, from a few starts; no method sees the score.
@@ -164,11 +171,9 @@ def curves(runs: Runs) -> Iterator[Drawing]:
         for method in runs.methods
         if (scored := _scored(runs, task, method))
     }
-    silent = [clean(title) for m, title in runs.methods.items() if m not in runs.controls | {k[1] for k in found}]
-    notes = [f"no score on the way: {'; '.join(silent)}"] if silent else []
+    notes = without(runs, {method for _, method in found}, "no score on the way", runs.controls)
     if not found:
-        yield Drawing("curves", None, notes)
-        return
+        return Drawing("curves", None, notes)
     tasks = [t for t in runs.tasks if any(t == task for task, _ in found)]
     methods = [m for m in runs.methods if any(m == method for _, method in found)]
     figure = Figure(figsize=(COLUMN, 0.25 + 1.1 * len(tasks) + KEY * math.ceil(len(methods) / 2)))
@@ -192,7 +197,7 @@ def curves(runs: Runs) -> Iterator[Drawing]:
     for ax, label in zip(axes[-1], CLOCKS.values(), strict=True):
         ax.set_xlabel(label)
     legend(figure, runs, methods)
-    yield Drawing("curves", figure, notes)
+    return Drawing("curves", figure, notes)
 
 
 def _scored(runs: Runs, task: str, method: str) -> list[dict[str, np.ndarray]]:
@@ -213,23 +218,16 @@ def legend(figure: Figure, runs: Runs, methods: Sequence[str]) -> None:
     figure.legend(handles=marks, loc="outside lower center", ncols=2, handletextpad=0.1)
 
 
-def profiles(runs: Runs) -> Iterator[Drawing]:
+def profiles(runs: Runs) -> Drawing:
     """Performance profiles: the share of runs, tasks alike, that score more than so much (Agarwal et al. 2021)."""
-    strata = {m: v for m, v in complete(runs, "normalized_score").items() if m not in runs.controls}
-    notes = [f"not every run has a score: {'; '.join(lost)}"] if (lost := _without(runs, strata)) else []
+    strata, notes = _scores_of_all(runs)
     if not strata:
-        yield Drawing("profiles", None, notes)
-        return
-    low = min(0.0, *(s.min() for values in strata.values() for s in values))
-    taus = np.linspace(low, max(100.0, *(s.max() for values in strata.values() for s in values)), 41)
+        return Drawing("profiles", None, notes)
+    known = np.concatenate([s for values in strata.values() for s in values])
+    taus = np.linspace(min(0.0, known.min()), max(100.0, known.max()), 41)
     found = {m: performance_profile(v, taus, rng_for("profile", m)) for m, v in strata.items()}
-    across = min(len(found), 3 if len(found) <= 9 else 4)
-    down = math.ceil(len(found) / across)
-    figure = Figure(figsize=(COLUMN, 0.5 + 0.85 * down))
-    axes = list(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
-    for ax in axes[len(found) :]:
-        ax.remove()
-    for ax, (method, (own, ends)) in zip(axes, found.items(), strict=False):
+    figure, axes = grid(len(found), min(len(found), 3 if len(found) <= 9 else 4), 0.85, 0.5, sharex=True, sharey=True)
+    for ax, (method, (own, ends)) in zip(axes, found.items(), strict=True):
         for share, _ in found.values():
             ax.plot(taus, share, color="0.75", lw=0.5)
         colour, _ = look(method)
@@ -243,16 +241,14 @@ def profiles(runs: Runs) -> Iterator[Drawing]:
         ax.set_title(beside(runs, method), fontsize=6, linespacing=1)
     figure.supxlabel(f"Score τ ({METRICS['normalized_score'].unit})")
     figure.suptitle("share of runs that score more than τ; grey: the other methods")
-    yield Drawing("profiles", figure, notes)
+    return Drawing("profiles", figure, notes)
 
 
-def improvement(runs: Runs) -> Iterator[Drawing]:
+def improvement(runs: Runs) -> Drawing:
     """The probability that a run of the row's method does better than one of the column's on the same task."""
-    strata = {m: v for m, v in complete(runs, "normalized_score").items() if m not in runs.controls}
-    notes = [f"not every run has a score: {'; '.join(lost)}"] if (lost := _without(runs, strata)) else []
+    strata, notes = _scores_of_all(runs)
     if len(strata) < 2:
-        yield Drawing("improvement", None, [*notes, "two methods with whole results are needed"])
-        return
+        return Drawing("improvement", None, [*notes, "two methods with whole results are needed"])
     methods = sorted(strata, key=lambda m: -np.mean([s.mean() for s in strata[m]]))
     n = len(methods)
     figure = Figure(figsize=(COLUMN, 1.0 + 0.13 * n))
@@ -276,21 +272,10 @@ def improvement(runs: Runs) -> Iterator[Drawing]:
     ax.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=ax, location="bottom", shrink=0.8, aspect=40, pad=0.03)
     bar.set_label("P(row scores higher than column), %\nbold: interval without 50\nnot written: 0 and 100")
-    yield Drawing("improvement", figure, notes)
+    return Drawing("improvement", figure, notes)
 
 
-def complete(runs: Runs, metric: str) -> dict[str, list[np.ndarray]]:
-    """Per method all of whose runs have the metric, on every task: its values by task."""
-    found = {}
-    for method in runs.methods:
-        values = [runs.of(task, method)[metric].astype(float).to_numpy() for task in runs.tasks]
-        if all(len(v) and np.isfinite(v).all() for v in values):
-            found[method] = values
-    return found
-
-
-def _without(runs: Runs, shown: Collection[str]) -> list[str]:
-    return [clean(title) for m, title in runs.methods.items() if m not in shown and m not in runs.controls]
-
-
-FIGURES = (scores, understanding, curves, profiles, improvement)
+def _scores_of_all(runs: Runs) -> tuple[dict[str, list[NDArray[np.float64]]], list[str]]:
+    """Scores by task of the contestants whose every run has one, and a note on the others."""
+    found = {m: v for m, v in runs.complete("normalized_score").items() if m not in runs.controls}
+    return found, without(runs, found, "not every run has a score", runs.controls)

@@ -5,12 +5,12 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 DAGGER = "†"
 LATIN = frozenset(map(chr, range(0xA1, 0x180)))  # what LaTeX prints without further packages
@@ -44,6 +44,11 @@ class Cell:
     limit: str = ""
     bold: bool = False
 
+    @property
+    def rest(self) -> list[str]:
+        """What stands small beside or beneath the value."""
+        return [self.interval] * bool(self.interval) + [f"({self.limit})"] * bool(self.limit)
+
 
 @dataclass(frozen=True)
 class Line:
@@ -53,36 +58,37 @@ class Line:
     control: bool
     cells: Sequence[Cell]
 
+    @property
+    def marked(self) -> str:
+        """The title, with a mark if it is a control's."""
+        return self.title + DAGGER * self.control
+
 
 @dataclass(frozen=True)
 class Section:
-    """Rows under one heading: contestants first, then controls."""
+    """Rows under one heading."""
 
     title: str
     lines: Sequence[Line]
 
+    @property
+    def blocks(self) -> list[list[Line]]:
+        """Contestants, then controls; one block where there are none of the others."""
+        both = ([x for x in self.lines if x.control is control] for control in (False, True))
+        return [block for block in both if block]
+
 
 @dataclass(frozen=True)
 class Table:
-    """A table before it is written.
+    """A table before it is written."""
 
-    Args:
-        name: file name without ending.
-        caption: what it shows and how to read it.
-        header: names of the columns after the first.
-        sections: its rows.
-        data: the same as numbers, for CSV.
-        groups: headings over runs of columns, (title, columns), where there are any.
-        first: heading of the first column.
-    """
-
-    name: str
+    name: str  # of its files
     caption: str
-    header: Sequence[str]
+    header: Sequence[str]  # of the columns after the first
     sections: Sequence[Section]
-    data: pd.DataFrame
-    groups: Sequence[tuple[str, int]] = field(default=())
-    first: str = "Method"
+    data: pd.DataFrame  # the same as numbers, for CSV
+    groups: Sequence[tuple[str, int]] = ()  # headings over columns, and over how many each
+    first: str = "Method"  # heading of the first column
 
 
 def clean(text: str) -> str:
@@ -106,18 +112,9 @@ def latex_text(text: str) -> str:
     return "".join(_LATEX.get(c, c if c in string.printable or c in LATIN else "?") for c in clean(text))
 
 
-def _split(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
-    return [x for x in lines if not x.control], [x for x in lines if x.control]
-
-
-def _marked(line: Line) -> str:
-    return line.title + DAGGER * line.control
-
-
 def markdown_cell(cell: Cell, stacked: bool = False) -> str:
     """``**84.3** [72.1, 96.5] (2/3 ok)``; ``stacked`` puts the rest small beneath, for narrow columns."""
-    text = markdown_text(cell.text)
-    rest = [markdown_text(cell.interval)] * bool(cell.interval) + [f"({markdown_text(cell.limit)})"] * bool(cell.limit)
+    text, rest = markdown_text(cell.text), [*map(markdown_text, cell.rest)]
     text = f"**{text}**" if cell.bold else text
     if stacked and rest:
         return f"{text}<br><sub>{' '.join(rest)}</sub>"
@@ -133,12 +130,11 @@ def markdown(table: Table, stacked: bool = False) -> str:
         if section.title:
             out += [f"### {markdown_text(section.title)}", ""]
         out += [_row([table.first, *map(markdown_text, header)]), _row([":--", *["--:"] * len(header)])]
-        contestants, controls = _split(section.lines)
-        for block in (contestants, controls):
-            if block is controls and contestants and controls:
+        for k, block in enumerate(section.blocks):
+            if k:
                 out.append(_row(["*controls*", *[""] * len(header)]))
             for line in block:
-                out.append(_row([markdown_text(_marked(line)), *(markdown_cell(c, stacked) for c in line.cells)]))
+                out.append(_row([markdown_text(line.marked), *(markdown_cell(c, stacked) for c in line.cells)]))
         out.append("")
     return "\n".join([*out, markdown_text(table.caption), ""])
 
@@ -174,12 +170,10 @@ def latex(table: Table) -> str:
             out.append(
                 rf"\multicolumn{{{columns + 1}}}{{l}}{{\textit{{{latex_text(section.title)}}}}} \\ \addlinespace[2pt]"
             )
-        contestants, controls = _split(section.lines)
-        for block in (contestants, controls):
-            if block is controls and contestants and controls:
-                out.append(r"\addlinespace")
+        for k, block in enumerate(section.blocks):
+            out += [r"\addlinespace"] * bool(k)
             for line in block:
-                out.append(" & ".join([latex_text(_marked(line)), *map(_latex_cell, line.cells)]) + r" \\")
+                out.append(" & ".join([latex_text(line.marked), *map(_latex_cell, line.cells)]) + r" \\")
     return "\n".join([*out, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
 
 
@@ -192,13 +186,12 @@ def _latex_heading(text: str) -> str:
 def _latex_cell(cell: Cell) -> str:
     text = latex_text(cell.text)
     text = rf"\textbf{{{text}}}" if cell.bold else text
-    small = [latex_text(cell.interval)] * bool(cell.interval) + [f"({latex_text(cell.limit)})"] * bool(cell.limit)
-    return text + (rf" {{\scriptsize {' '.join(small)}}}" if small else "")
+    return text + (rf" {{\scriptsize {latex_text(' '.join(cell.rest))}}}" if cell.rest else "")
 
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,  # every string, whatever a record holds
+    autoescape=select_autoescape(["html"]),  # every string, whatever a record holds; Markdown's pass `markdown_text`
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=StrictUndefined,
@@ -208,16 +201,14 @@ TEMPLATES.filters["clean"] = clean
 
 def html_table(table: Table) -> str:
     """A ``<table>`` with caption and headings for rows and columns."""
-    return TEMPLATES.get_template("table.html").render(table=table, dagger=DAGGER)
+    return TEMPLATES.get_template("table.html").render(table=table)
 
 
 def plain(table: Table, width: int = 29) -> str:
     """For a terminal: values and statuses without intervals.
 
-    ``*`` marks what other formats print bold, ``!`` a mean over fewer runs than expected.
-
-    Args:
-        width: longest title kept whole.
+    ``*`` marks what other formats print bold, ``!`` a mean over fewer runs than expected; titles over ``width``
+    characters are cut.
     """
 
     def short(text: str, most: int) -> str:
@@ -237,7 +228,6 @@ def plain(table: Table, width: int = 29) -> str:
 
     out = []
     for section in table.sections:
-        contestants, controls = _split(section.lines)
         first = max(map(len, [short(line.title, width) + DAGGER for line in section.lines]), default=0)
         widths = [
             max([len(h) + 1, *(len(entry(line.cells[i])) for line in section.lines)])
@@ -254,6 +244,7 @@ def plain(table: Table, width: int = 29) -> str:
             out.append(heads.rstrip())
         out.append(" " * first + "".join(f" {clean(h) + ' ':>{w}}" for h, w in zip(table.header, widths, strict=True)))
         rule = "-" * (first + sum(widths) + len(widths))
-        out += [rule, *block(contestants)]
-        out += [rule] * bool(contestants and controls) + block(controls) + [""]
+        for lines in section.blocks or [[]]:
+            out += [rule, *block(lines)]
+        out.append("")
     return "\n".join(line.rstrip() for line in out)

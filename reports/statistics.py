@@ -16,6 +16,11 @@ RESAMPLES = 2000
 Strata = Sequence[NDArray[np.floating[Any]]]
 
 
+def whole(strata: Strata) -> bool:
+    """Whether every stratum has values, and all are finite."""
+    return all(len(s) and np.isfinite(s).all() for s in strata)
+
+
 class Interval(NamedTuple):
     """Ends of a confidence interval, in the unit of the values."""
 
@@ -120,14 +125,11 @@ def within(found: Interval | None, low: float, high: float) -> Interval | None:
     return Interval(max(low, found.low), min(high, found.high))
 
 
-def failures_as_worst(
-    values: Mapping[str, Strata], better: int
-) -> tuple[dict[str, list[NDArray[np.float64]]], set[str]]:
-    """Puts the worst value that any method has on a task in the place of each value that is not finite.
+def failures_as_worst(values: Mapping[str, Strata]) -> tuple[dict[str, list[NDArray[np.float64]]], set[str]]:
+    """Puts the lowest value that any method has on a task in the place of each value that is not finite.
 
     Args:
-        values: method to strata, per task float ``[n_k]``, NaN for a run that failed.
-        better: +1 where higher is better, -1 where lower is.
+        values: method to strata, per task float ``[n_k]``, NaN for a run that failed; higher is better.
 
     Returns:
         the strata filled, and the methods of which something was: tables must mark them.
@@ -135,31 +137,11 @@ def failures_as_worst(
     Raises:
         ValueError: on some task no method has a value.
     """
-    tasks = len(next(iter(values.values())))
-    worst = []
-    for k in range(tasks):
-        known = np.concatenate([np.asarray(strata[k], float) for strata in values.values()])
-        known = known[np.isfinite(known)]
-        if not len(known):
-            raise ValueError(f"task {k} has no value of any method: nothing is known to be worst")
-        worst.append(known.min() if better > 0 else known.max())
-    filled = {
-        method: [np.where(np.isfinite(s), s, w) for s, w in zip(strata, worst, strict=True)]
-        for method, strata in values.items()
-    }
-    return filled, {m for m, strata in values.items() if not all(np.isfinite(s).all() for s in strata)}
-
-
-def score_matrices(values: Mapping[str, Strata]) -> dict[str, NDArray[np.float64]]:
-    """Method to ``[runs, tasks]``, as rliable's functions take it: ``numpy.savez`` writes it for them.
-
-    Raises:
-        ValueError: a method has unequal numbers of runs, or a run without value, which rliable would drop or spread.
-    """
-    for method, strata in values.items():
-        if len({len(s) for s in strata}) != 1 or not np.isfinite(np.concatenate([*strata])).all():
-            raise ValueError(f"{method}: runs {[len(s) for s in strata]}, all must be finite and as many on each task")
-    return {method: np.stack([np.asarray(s, float) for s in strata], 1) for method, strata in values.items()}
+    worst = [np.nanmin(np.concatenate(of_task), initial=np.inf) for of_task in zip(*values.values(), strict=True)]
+    if np.inf in worst:
+        raise ValueError(f"task {worst.index(np.inf)} has no value of any method: nothing is known to be worst")
+    filled = {m: [np.where(np.isfinite(s), s, w) for s, w in zip(v, worst, strict=True)] for m, v in values.items()}
+    return filled, {m for m, strata in values.items() if not whole(strata)}
 
 
 def iqm_interval(strata: Strata, rng: np.random.Generator) -> Interval | None:

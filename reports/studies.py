@@ -14,11 +14,11 @@ from matplotlib.ticker import NullLocator
 from reports.artefacts import Array
 from reports.frame import Runs, estimate, rng_for
 from reports.mazes import SMALL, Load, chosen
-from reports.plots import KEY, Drawing, beside, legend
+from reports.plots import KEY, Drawing, beside, grid, legend, without
 from reports.render import DAGGER, clean, slug
 from reports.statistics import mean_interval
 from reports.style import COLUMN, FAINT, INK, SEEN, UNSEEN, look, short, two_lines
-from reports.tables import number
+from reports.tables import number, short_label
 from results.schema import METRICS, Record
 
 DEMOS, SCALE = "demos=", "planning.scale="
@@ -73,7 +73,7 @@ def _sweep(own: Sequence[Record], level: Collection[str], prefix: str, file: str
                 ax.axhline(line, color=FAINT, lw=0.6, zorder=0)
         row[0].set_ylabel(short(clean(title)))
     for ax, metric in zip(axes[0], metrics, strict=True):
-        ax.set_title(METRICS[metric].short or METRICS[metric].label)
+        ax.set_title(short_label(metric))
     for ax in axes[-1]:
         ax.set_xlabel(axis)
     marks = [
@@ -149,13 +149,12 @@ def _sweep_line(
             ax.plot([x, x], found, color=colour, lw=0.7, alpha=0.6)
 
 
-def failure_modes(runs: Runs, load: Load) -> Iterator[Drawing]:
+def failure_modes(runs: Runs) -> Drawing:
     """Where the thesis' method loses, link by link: the planner unguided, guided by the learnt and by the true reward;
     how the reward ranks windows within a start and over starts; plans against the physics; how training went."""
     family = [m for m in FAMILY if m in runs.methods]
     if not family:
-        yield Drawing("failures", None, ["no run of the thesis' method"])
-        return
+        return Drawing("failures", None, ["no run of the thesis' method"])
     figure = Figure(figsize=(COLUMN, 5.2))
     ratios = [len(rows) for _, rows in LINKS] + [3.5]
     axes = figure.subplots(len(ratios), len(runs.tasks), sharey="row", squeeze=False, height_ratios=ratios)
@@ -187,7 +186,7 @@ def failure_modes(runs: Runs, load: Load) -> Iterator[Drawing]:
         row[len(row) // 2].set_xlabel(said)
     axes[-1][0].set_ylabel("gradient norm\n(dashed: loss)", fontsize=6)
     legend(figure, runs, family)
-    yield Drawing("failures", figure, [f"not recorded: {'; '.join(sorted(missing))}"] if missing else [])
+    return Drawing("failures", figure, [f"not recorded: {'; '.join(sorted(missing))}"] if missing else [])
 
 
 # of each part of figure 10: what is measured, and its rows: name, metric, control in whose place the method stands else
@@ -251,31 +250,17 @@ def steps(runs: Runs, load: Load) -> Iterator[Drawing]:
         found = chosen(runs, load, task, ("own_true", "own_learnt"))
         if not found:
             continue
-        across = min(3, len(found))
-        down = math.ceil(len(found) / across)
-        figure = Figure(figsize=(COLUMN, 0.9 * down + 0.4))
-        axes = list(figure.subplots(down, across, squeeze=False, sharex=True).flat)
-        for ax in axes[len(found) :]:
-            ax.remove()
-        for ax, (method, (seed, arrays)) in zip(axes, found.items(), strict=False):
+        figure, axes = grid(len(found), min(3, len(found)), 0.9, 0.4, sharex=True)
+        dots: dict[str, Any] = {"ls": "", "marker": ".", "alpha": 0.5, "rasterized": True}
+        for ax, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
             if "true_steps" in arrays:
-                ax.plot(
-                    arrays["true_steps"], arrays["learnt_steps"], ".", ms=0.8, color=BASE, alpha=0.5, rasterized=True
-                )
+                ax.plot(arrays["true_steps"], arrays["learnt_steps"], ms=0.8, color=BASE, **dots)
             true, learnt = arrays["own_true"], arrays["own_learnt"]
             per = round(1000 / true.shape[1]) if true.shape[1] < 1000 else 1
             half = len(true) // 2
             for part, colour in ((slice(half, None), UNSEEN), (slice(half), SEEN)):
                 thin = max(1, true[part].size // 800)
-                ax.plot(
-                    true[part].ravel()[::thin] / per,
-                    learnt[part].ravel()[::thin],
-                    ".",
-                    ms=1,
-                    color=colour,
-                    alpha=0.5,
-                    rasterized=True,
-                )
+                ax.plot(true[part].ravel()[::thin] / per, learnt[part].ravel()[::thin], ms=1, color=colour, **dots)
             said = f"seed {seed}" + (f", {per} steps" if per > 1 else "")
             ax.set_title(f"{beside(runs, method)}\n{said}", **SMALL)
             ax.tick_params(labelbottom=True)
@@ -287,12 +272,7 @@ def steps(runs: Runs, load: Load) -> Iterator[Drawing]:
             for c, label in ((BASE, "held-out base data"), (SEEN, "own, seen starts"), (UNSEEN, "own, unseen starts"))
         ]
         figure.legend(handles=marks, loc="outside upper center", ncols=3)
-        yield Drawing(f"steps-{slug(task)}", figure, [f"no learnt reward kept: {w}" for w in _others(runs, found)])
-
-
-def _others(runs: Runs, found: object) -> list[str]:
-    lost = [clean(title) for m, title in runs.methods.items() if m not in found]  # type: ignore[operator]
-    return ["; ".join(lost)] if lost else []
+        yield Drawing(f"steps-{slug(task)}", figure, without(runs, found, "no learnt reward kept"))
 
 
 def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
@@ -301,7 +281,7 @@ def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
     Pixels that MuJoCo rendered where the cell was scored; where it had no OpenGL, the same poses drawn as capsules.
     """
     for task, title in runs.tasks.items():
-        found = chosen(runs, load, task, ("gait", "gait_radius"))
+        found = chosen(runs, load, task, ("gait",))
         if not found:
             continue
         figure = Figure(figsize=(COLUMN, 0.25 * len(found) + 0.35))
@@ -321,7 +301,7 @@ def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
         for ax, label in zip(axes[0], ("seen start", "unseen start"), strict=True):
             ax.set_title(f"{label} (right: score)", **SMALL)
         figure.suptitle(f"{short(clean(title))}: body every 0.4 s from mid-episode on, moved apart")
-        notes = [f"no gait: {w}" for w in _others(runs, found)]
+        notes = without(runs, found, "no gait")
         if drawn := [clean(runs.methods[m]) for m, (_, arrays) in found.items() if "gait_pixels" not in arrays]:
             notes.append(f"drawn from poses, not rendered, as the run had no OpenGL: {'; '.join(drawn)}")
         yield Drawing(f"gaits-{slug(task)}", figure, notes)
@@ -332,11 +312,8 @@ def _strip(ax: Axes, bodies: Array, colour: str) -> None:
     apart = 1.5
     for k, body in enumerate(bodies):
         moved = body - [body[0, :, 0].mean() - apart * k, 0]
-        ax.add_collection(
-            LineCollection(
-                list(moved), colors=colour, linewidths=1.0, capstyle="round", alpha=0.35 + 0.6 * k / len(bodies)
-            )
-        )
+        alpha = 0.35 + 0.6 * k / len(bodies)
+        ax.add_collection(LineCollection(list(moved), colors=colour, linewidths=1.0, capstyle="round", alpha=alpha))
     ax.axhline(0, color=INK, lw=0.5)
     ax.set(xlim=(-1, apart * (len(bodies) - 1) + 1), ylim=(-0.12, 1.7), aspect="equal", xticks=[], yticks=[])
     ax.spines[:].set_visible(False)

@@ -77,8 +77,8 @@ RC: dict[Any, Any] = {
 def look(method: str) -> tuple[str, str]:
     """Colour and marker of a method, the same in every figure and report; chosen by its name where none is fixed."""
     method = method.split(" (")[0]  # a variant looks like its method
-    if (plain := method.split(" (")[0]) in KNOWN:  # whatever its suite runs through
-        return KNOWN[plain]
+    if method in KNOWN:
+        return KNOWN[method]
     return OTHERS[hash_of(method) % len(OTHERS)], OTHER_MARKERS[hash_of(method + "#") % len(OTHER_MARKERS)]
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -20,6 +21,7 @@ from reports.statistics import (
     pooled_iqm,
     pooled_mean,
     probability_of_improvement,
+    whole,
 )
 from results.schema import COSTS, METRICS, Metric
 
@@ -40,6 +42,11 @@ def about(metric: str) -> Metric:
 def label(metric: str) -> str:
     """The metric's label with an arrow towards better."""
     return about(metric).label + ARROWS[about(metric).better]
+
+
+def short_label(metric: str) -> str:
+    """The metric's label for narrow places."""
+    return about(metric).short or about(metric).label
 
 
 def reading(runs: Runs) -> str:
@@ -91,6 +98,24 @@ def cell(found: Estimate, metric: str, bold: bool = False) -> Cell:
     limits += [f"{found.n}/{found.expected} {what}"] * (found.n < found.expected)
     equal = metric in COSTS and found.interval and found.interval.low == found.interval.high
     return Cell(number(found.mean, metric), bounds(None if equal else found.interval, metric), ", ".join(limits), bold)
+
+
+def value_cell(value: float, ends: Interval | None, metric: str, bold: bool) -> Cell:
+    """A statistic over seeds with its interval, which only too few seeds leave out."""
+    return Cell(number(value, metric), bounds(ends, metric), "" if ends else f"n<{MIN_SEEDS}", bold)
+
+
+def incomplete(strata: Strata) -> Cell:
+    """How many of a method's runs have a value, in the place of a statistic that needs all."""
+    values = np.concatenate([*strata])
+    have = np.isfinite(values).sum()
+    return Cell(f"{have}/{len(values)} values" if have else NONE)
+
+
+def columns(name: str, value: float, ends: Interval | None) -> dict[str, float]:
+    """A value and its interval as entries of a row of data."""
+    low, high = ends or (math.nan, math.nan)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def winners(runs: Runs, task: str, metric: str) -> set[str]:
@@ -157,8 +182,7 @@ def data(runs: Runs, metrics: Sequence[str], methods: Sequence[str] | None = Non
             }
             row |= {s: ends.statuses[s] for s in ("ok", "failed", "timeout", "skipped", "missing")}
             for metric, value in zip(metrics, found, strict=True):
-                low, high = value.interval or (math.nan, math.nan)
-                row |= {metric: value.mean, f"{metric}_low": low, f"{metric}_high": high, f"{metric}_n": value.n}
+                row |= columns(metric, value.mean, value.interval) | {f"{metric}_n": value.n}
                 if metric in said:
                     row |= {f"{metric}_samples": min(value.samples, default=0), f"{metric}_within": value.within}
             rows.append(row)
@@ -182,7 +206,7 @@ def headline(runs: Runs, metrics: Sequence[str] = HEADLINE) -> Table:
     entries = [_metrics(runs, task, metrics) for task in runs.tasks]
     lines = _lines(runs, lambda m: [c for e in entries for c in e(m)])
     groups = [(title, len(metrics)) for title in runs.tasks.values()]
-    header = [METRICS[m].short or METRICS[m].label for m in metrics] * len(groups)
+    header = [*map(short_label, metrics)] * len(groups)
     caption = f"Score ({METRICS['score_seen'].unit}) and reward quality. {reading(runs)}"
     return Table("headline", caption, header, [Section("", lines)], data(runs, metrics), groups)
 
@@ -205,41 +229,32 @@ def certainty(runs: Runs, task: str, metrics: Sequence[str]) -> list[Cell]:
     return cells
 
 
-def _grouped(
-    name: str, group: str, said: str, part: Callable[[str], bool] = lambda metric: True
-) -> Callable[[Runs], Table]:
+def _grouped(runs: Runs, name: str, group: str, said: str, part: Callable[[str], bool] = lambda metric: True) -> Table:
     """A table of all metrics of (part of) a group that any run has: what the schema gains appears by itself."""
-
-    def made(runs: Runs) -> Table:
-        metrics = measured(runs, [m for m in METRICS if METRICS[m].group == group and part(m)])
-        kinds = {m: sorted({*runs.table.reward_kind[runs.table.method == m]} - {"", "none"}) for m in runs.methods}
-        of_reward = group not in ("imitation", "planning")
-        known = {m for m in runs.methods if runs.table.loc[runs.table.method == m, metrics].notna().any(axis=None)}
-        named = {m for m in kinds if kinds[m]} if of_reward else known if group == "planning" else {*runs.methods}
-        shown = [m for m in runs.methods if m in named] if metrics else []
-        sections, said_of_one = [], ""
-        for task, title in runs.tasks.items():
-            entries = _metrics(runs, task, metrics)
-            own = {m: [Cell("/".join(kinds[m]))] * of_reward + entries(m) for m in shown}
-            lines = _lines(runs, own.__getitem__, shown)
-            sections.append(Section(title, lines))
-        if any(metric in record.spread for record in runs.records.values() for metric in metrics):
-            blank = [Cell("")] * of_reward
-            lines = [Line(t, False, [*blank, *certainty(runs, k, metrics)]) for k, t in runs.tasks.items()]
-            sections.append(Section(WITHIN, lines))
-            said_of_one = f"{WITHIN}: half of a 95 % interval over its own n episodes or steps, mean over contestants. "
-        without = [runs.methods[m] for m in runs.methods if m not in shown]
-        caption = said if metrics else f"{said}No run has one of these. "
-        caption += said_of_one
-        caption += (
-            f"Without {'a reward' if of_reward else 'one'} in any run, so not listed: {'; '.join(without)}. "
-            if without and metrics
-            else ""
-        )
-        header = [*["Kind"] * of_reward, *map(label, metrics)]
-        return Table(name, caption + reading(runs), header, sections if metrics else [], data(runs, metrics, shown))
-
-    return made
+    metrics = measured(runs, [m for m in METRICS if METRICS[m].group == group and part(m)])
+    of_reward = group not in ("imitation", "planning")
+    header = [*["Kind"] * of_reward, *map(label, metrics)]
+    if not metrics:
+        return Table(name, f"{said}No run has one of these. {reading(runs)}", header, [], data(runs, [], []))
+    kinds = {m: sorted({*runs.table.reward_kind[runs.table.method == m]} - {"", "none"}) for m in runs.methods}
+    shown = [*runs.methods]
+    if of_reward:
+        shown = [m for m in shown if kinds[m]]
+    elif group == "planning":
+        shown = [m for m in shown if runs.table.loc[runs.table.method == m, metrics].notna().any(axis=None)]
+    sections = []
+    for task, title in runs.tasks.items():
+        entries = _metrics(runs, task, metrics)
+        own = {m: [Cell("/".join(kinds[m]))] * of_reward + entries(m) for m in shown}
+        sections.append(Section(title, _lines(runs, own.__getitem__, shown)))
+    if any(metric in record.spread for record in runs.records.values() for metric in metrics):
+        blank = [Cell("")] * of_reward
+        lines = [Line(t, False, [*blank, *certainty(runs, k, metrics)]) for k, t in runs.tasks.items()]
+        sections.append(Section(WITHIN, lines))
+        said += f"{WITHIN}: half of a 95 % interval over its own n episodes or steps, mean over contestants. "
+    if without := [title for m, title in runs.methods.items() if m not in shown]:
+        said += f"Without {'a reward' if of_reward else 'one'} in any run, so not listed: {'; '.join(without)}. "
+    return Table(name, said + reading(runs), header, sections, data(runs, metrics, shown))
 
 
 def _of_returns(metric: str) -> bool:
@@ -247,45 +262,61 @@ def _of_returns(metric: str) -> bool:
 
 
 KIND = "Kind: what the method calls its reward (raw, shaped, or of whole trajectories). "
-imitation = _grouped(
-    "imitation", "imitation", "Imitation: scores, returns, and distances to the demonstrator's states. "
+imitation = partial(
+    _grouped,
+    name="imitation",
+    group="imitation",
+    said="Imitation: scores, returns, and distances to the demonstrator's states. ",
 )
-planning = _grouped("planning", "planning", "Plans of diffusion planners against the simulator. ")
-erc = _grouped("erc", "correlation", f"Reward quality: returns, by measure and coverage. {KIND}", _of_returns)
-reward = _grouped(
-    "reward",
-    "correlation",
-    f"Reward quality: steps and windows, by measure and coverage. {KIND}",
-    lambda metric: not _of_returns(metric),
+planning = partial(
+    _grouped, name="planning", group="planning", said="Plans of diffusion planners against the simulator. "
 )
-distance = _grouped("distance", "distance", f"Distances between learnt and true reward. {KIND}")
-reoptimised = _grouped("reoptimised", "reoptimised", f"Fresh agents trained on the learnt reward alone. {KIND}")
+erc = partial(
+    _grouped,
+    name="erc",
+    group="correlation",
+    said=f"Reward quality: returns, by measure and coverage. {KIND}",
+    part=_of_returns,
+)
+reward = partial(
+    _grouped,
+    name="reward",
+    group="correlation",
+    said=f"Reward quality: steps and windows, by measure and coverage. {KIND}",
+    part=lambda metric: not _of_returns(metric),
+)
+distance = partial(
+    _grouped, name="distance", group="distance", said=f"Distances between learnt and true reward. {KIND}"
+)
+reoptimised = partial(
+    _grouped, name="reoptimised", group="reoptimised", said=f"Fresh agents trained on the learnt reward alone. {KIND}"
+)
+
+
+def _identities(runs: Runs) -> dict[str, dict[str, Any]]:
+    """The start of each method's row of data."""
+    return {m: {"method": m, "title": title, "control": m in runs.controls} for m, title in runs.methods.items()}
 
 
 def iqms(runs: Runs) -> Table:
     """Interquartile means of each task and of all, with 95 % intervals; methods with a failure are not aggregated."""
     tasks = [*runs.tasks]
     cells: dict[str, list[Cell]] = {m: [] for m in runs.methods}
-    rows: dict[str, dict[str, object]] = {
-        m: {"method": m, "title": title, "control": m in runs.controls} for m, title in runs.methods.items()
-    }
+    rows = _identities(runs)
     for metric, (name, part) in product(AGGREGATE, [*((t, [t]) for t in tasks), ("all", tasks)]):
         values = {m: [runs.of(t, m)[metric].to_numpy(float) for t in part] for m in runs.methods}
-        whole = {m: v for m, v in values.items() if min(map(len, v)) and np.isfinite(np.concatenate(v)).all()}
-        rivals = {m: v for m, v in whole.items() if m not in runs.controls and min(map(len, v)) >= MIN_SEEDS}
+        complete = {m: v for m, v in values.items() if whole(v)}
+        rivals = {m: v for m, v in complete.items() if m not in runs.controls and min(map(len, v)) >= MIN_SEEDS}
         bold = tied(rivals, METRICS[metric].better, pooled_iqm, "iqm", name, metric)
         for m, strata in values.items():
-            if m not in whole:
-                have, total = int(np.isfinite(np.concatenate(strata)).sum()), sum(map(len, strata))
-                cells[m].append(Cell(f"{have}/{total} values" if have else NONE))
+            if m not in complete:
+                cells[m].append(incomplete(strata))
                 continue
             ends = in_range(iqm_interval(strata, rng_for("iqm", name, m, metric)), metric)
             value = float(pooled_iqm(*strata))
-            few = "" if ends else f"n<{MIN_SEEDS}"
-            cells[m].append(Cell(number(value, metric), bounds(ends, metric), few, m in bold))
-            low, high = ends or (math.nan, math.nan)
-            found = {"": value, "_low": low, "_high": high, "_n": sum(map(len, strata))}
-            rows[m] |= {f"{metric}_{name}{end}": x for end, x in found.items()}
+            cells[m].append(value_cell(value, ends, metric, m in bold))
+            named = f"{metric}_{name}"
+            rows[m] |= columns(named, value, ends) | {f"{named}_n": sum(map(len, strata))}
     n = runs.table.seed.nunique()
     caption = (
         f"Interquartile means over n = {n} seeds (all: over tasks and seeds, n = {n * len(tasks)}) with 95 % bootstrap "
@@ -308,12 +339,12 @@ def cost(runs: Runs) -> Table:
 
 def aggregate(runs: Runs) -> Table:
     """One line per method over all tasks, compared with the best contestant; incomplete methods are not aggregated."""
-    columns = [_aggregate(runs, metric) for metric in AGGREGATE]
-    lines = _lines(runs, lambda m: [c for cells, _ in columns for c in cells[m]])
-    rows = [
-        {"method": m, "title": runs.methods[m], "control": m in runs.controls, **columns[0][1][m], **columns[1][1][m]}
-        for m in runs.methods
-    ]
+    cells, rows = {m: list[Cell]() for m in runs.methods}, _identities(runs)
+    for metric in AGGREGATE:
+        for method, (shown, numbers) in _aggregate(runs, metric).items():
+            cells[method] += shown
+            rows[method] |= numbers
+    lines = _lines(runs, cells.__getitem__)
     groups = [(label(metric), 3) for metric in AGGREGATE]
     caption = (
         "Over all tasks and seeds: interquartile mean, mean paired difference to the contestant with the highest one, "
@@ -324,60 +355,40 @@ def aggregate(runs: Runs) -> Table:
         f"contestant and those {TIED}. † control."
     )
     header = ["IQM", "mean difference to best", "P(better than best)"] * len(AGGREGATE)
-    return Table("aggregate", caption, header, [Section("", lines)], pd.DataFrame(rows), groups)
+    return Table("aggregate", caption, header, [Section("", lines)], pd.DataFrame([*rows.values()]), groups)
 
 
-def _aggregate(runs: Runs, metric: str) -> tuple[dict[str, list[Cell]], dict[str, dict[str, float]]]:
-    sign = METRICS[metric].better
-    table = runs.table[runs.table.status == "ok"]
-    values = {
-        m: [
-            v.astype(float).to_numpy()
-            for _, v in runs.table[runs.table.method == m].groupby("task", sort=False)[metric]
-        ]
-        for m in runs.methods
-    }
-    whole = {m: v for m, v in values.items() if len(v) == len(runs.tasks) and np.isfinite(np.concatenate(v)).all()}
-    rivals = {m: iqm(np.concatenate(v)) for m, v in whole.items() if m not in runs.controls}
-    best = max(rivals, key=lambda m: sign * rivals[m]) if rivals else None
-    cells: dict[str, list[Cell]] = {}
-    numbers: dict[str, dict[str, float]] = {}
-    for method, strata in values.items():
-        row = dict.fromkeys(
-            f"{metric}_{what}{end}" for what in ("iqm", "difference", "improvement") for end in ("", "_low", "_high")
-        )
-        numbers[method] = {key: math.nan for key in row}
-        if method not in whole:
-            have = int(np.isfinite(table[metric][table.method == method].astype(float)).sum())
-            total = int((runs.table.method == method).sum())
-            cells[method] = [Cell(f"{have}/{total} values" if have else NONE), Cell(NONE), Cell(NONE)]
+def _aggregate(runs: Runs, metric: str) -> dict[str, tuple[list[Cell], dict[str, float]]]:
+    """By method, its IQM and what sets it apart from the best contestant: entries, and the same as numbers."""
+    sign, complete = METRICS[metric].better, runs.complete(metric)
+    rivals = {m: iqm(np.concatenate(v)) for m, v in complete.items() if m not in runs.controls}
+    best = max(rivals, key=lambda m: sign * rivals[m], default=None)
+    made = {}
+    for method, strata in runs.strata(metric).items():
+        numbers: dict[str, float] = {}
+        for what in ("iqm", "difference", "improvement"):
+            numbers |= columns(f"{metric}_{what}", math.nan, None)
+        if method not in complete:
+            made[method] = [incomplete(strata), Cell(NONE), Cell(NONE)], numbers
             continue
-        found: list[tuple[str, float, Interval | None]] = [
-            ("iqm", iqm(np.concatenate(strata)), in_range(iqm_interval(strata, rng_for("iqm", method, metric)), metric))
-        ]
-        if best and method != best and [*map(len, strata)] == [*map(len, whole[best])]:
+        ends = in_range(iqm_interval(strata, rng_for("iqm", method, metric)), metric)
+        found = {"iqm": (iqm(np.concatenate(strata)), ends)}
+        if best and method != best and [*map(len, strata)] == [*map(len, complete[best])]:
             rng = rng_for("best", method, best, metric)
-            found.append(("difference", *paired_difference(strata, whole[best], rng)))
-            better = probability_of_improvement([sign * v for v in strata], [sign * v for v in whole[best]], rng)
-            found.append(("improvement", *better))
-        for what, value, ends in found:
-            low, high = ends or (math.nan, math.nan)
-            keys = (f"{metric}_{what}", f"{metric}_{what}_low", f"{metric}_{what}_high")
-            numbers[method] |= dict(zip(keys, (value, low, high), strict=True))
-        few = "" if found[0][2] else f"n<{MIN_SEEDS}"
-        gap = found[1][2] if len(found) > 1 and method in rivals else None
+            found["difference"] = paired_difference(strata, complete[best], rng)
+            ours, theirs = ([sign * values for values in side] for side in (strata, complete[best]))
+            found["improvement"] = probability_of_improvement(ours, theirs, rng)
+        gap = found["difference"][1] if "difference" in found and method in rivals else None
         first = method == best or bool(gap and gap.low <= 0 <= gap.high)
-        cells[method] = [
-            Cell(
-                number(value, "erc_pearson" if what == "improvement" else metric),
-                bounds(ends, "erc_pearson" if what == "improvement" else metric),
-                few,
-                what == "iqm" and first,
-            )
-            for what, value, ends in found
-        ]
-        cells[method] += [Cell("best" if method == best else NONE)] * (3 - len(cells[method]))
-    return cells, numbers
+        cells = []
+        for what, (value, interval) in found.items():
+            numbers |= columns(f"{metric}_{what}", value, interval)
+            unit = "erc_pearson" if what == "improvement" else metric  # the decimals of a share
+            few = "" if ends else f"n<{MIN_SEEDS}"
+            cells.append(Cell(number(value, unit), bounds(interval, unit), few, what == "iqm" and first))
+        cells += [Cell("best" if method == best else NONE)] * (3 - len(cells))
+        made[method] = cells, numbers
+    return made
 
 
 def failures(runs: Runs) -> Table:

@@ -98,13 +98,13 @@ def test_figure_10_shows_how_good_plans_are_or_that_it_was_not_recorded() -> Non
         for t in TASKS
         for s in (0, 1, 2)
     ]
-    (drawn,) = studies.failure_modes(gather(made), lambda id: {})
+    drawn = studies.failure_modes(gather(made))
     assert drawn.figure is not None
     rows = np.reshape(drawn.figure.axes, (5, len(TASKS)))
     first, rest = rows[2][0], rows[2][1:]
     assert [x for line in first.lines for x in line.get_xdata() if line.get_marker() != "None"] == [0.25]
     assert [[text.get_text() for text in ax.texts] for ax in rest] == [["none recorded"]] * 2
-    (drawn,) = studies.failure_modes(gather([record("diffusion-irl-mse", "t", 0)]), lambda id: {})
+    drawn = studies.failure_modes(gather([record("diffusion-irl-mse", "t", 0)]))
     assert METRICS["plan_wall_crossings"].label in drawn.notes[0]
 
 

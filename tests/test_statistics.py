@@ -1,7 +1,6 @@
 """Statistics against values worked out by hand, and intervals against their promise."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from reports.statistics import (
     pooled_iqm,
     pooled_mean,
     probability_of_improvement,
-    score_matrices,
 )
 
 Strata = Callable[[np.random.Generator], list[np.ndarray]]
@@ -135,23 +133,11 @@ def test_performance_profile_by_hand() -> None:
 def test_failures_count_as_the_worst_of_their_task_and_are_named() -> None:
     nan = float("nan")
     values = {"a": [np.array([1.0, nan]), np.array([9.0, 8.0])], "b": [np.array([5.0, 0.5]), np.array([7.0, 7.5])]}
-    filled, marked = failures_as_worst(values, 1)
+    filled, marked = failures_as_worst(values)
     assert filled["a"][0].tolist() == [1.0, 0.5] and marked == {"a"}
     assert filled["a"][1].tolist() == [9.0, 8.0] and filled["b"][0].tolist() == [5.0, 0.5]
-    assert failures_as_worst(values, -1)[0]["a"][0].tolist() == [1.0, 5.0]
     with pytest.raises(ValueError, match="task 0 has no value"):
-        failures_as_worst({"a": [np.array([nan])]}, 1)
-
-
-def test_score_matrices_are_what_rliable_reads(tmp_path: Path) -> None:
-    values = {"a": [np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0])]}
-    np.savez(tmp_path / "scores.npz", **score_matrices(values))
-    with np.load(tmp_path / "scores.npz") as file:
-        read = dict(file)
-    assert read["a"].tolist() == [[1, 4], [2, 5], [3, 6]]  # runs by tasks, as in rliable's README
-    for bad in ([np.array([1.0]), np.array([1.0, 2.0])], [np.array([np.nan]), np.array([1.0])]):
-        with pytest.raises(ValueError, match="a: runs"):
-            score_matrices({"a": bad})
+        failures_as_worst({"a": [np.array([nan])]})
 
 
 def test_paired_difference_by_hand() -> None:
