@@ -37,50 +37,29 @@ KEEP_LEARNED_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Cell:
-    """One run to be made, as plain data: it travels to any worker.
+    """One run to be made, as plain data: it travels to any worker."""
 
-    Args:
-        id: of the record it will leave.
-        method, task: names.
-        method_module, task_module: where a worker finds them.
-        title, task_title: as printed.
-        seed: decides the demonstrations and the method's draws.
-        demos: number of demonstrations.
-        step_budget: environment steps the method may take.
-        base_seed: decides the base data.
-        eval_starts: evaluation starts of each kind; None for all.
-        config: all settings of the method, defaults included.
-        code: hash of the sources that decide the result.
-        control: whether the method may see the true reward.
-        suite: the suite's name.
-        timeout_s: seconds after which the run is ended.
-        memory_mib: memory above which it is ended; None for no limit.
-        reoptimise: environment steps of fresh agents on the learnt reward; 0 for none.
-        gpus: share of a GPU that a cluster sets aside for it.
-        variant: what the suite runs through, as in ``demos=3``; empty where it runs through nothing.
-    """
-
-    id: str
+    id: str  # of the record it will leave
     method: str
     task: str
-    method_module: str
+    method_module: str  # where a worker finds them
     task_module: str
-    title: str
+    title: str  # as printed
     task_title: str
-    seed: int
+    seed: int  # of the demonstrations and the method's draws
     demos: int
-    step_budget: int
-    base_seed: int
-    eval_starts: int | None
-    config: dict[str, Any]
-    code: str
-    control: bool
+    step_budget: int  # environment steps the method may take
+    base_seed: int  # of the base data
+    eval_starts: int | None  # of each kind; None for all
+    config: dict[str, Any]  # all settings of the method, defaults included
+    code: str  # hash of the sources that decide the result
+    control: bool  # whether the method may see the true reward
     suite: str
     timeout_s: float
-    memory_mib: int | None = None
-    gpus: float = 0.0
-    reoptimise: int = 0
-    variant: str = ""
+    memory_mib: int | None = None  # above which it is ended; None for no limit
+    gpus: float = 0.0  # share of one that a cluster sets aside for it
+    reoptimise: int = 0  # environment steps of fresh agents on the learnt reward; 0 for none
+    variant: str = ""  # what the suite runs through, as in ``demos=3``
 
     @property
     def place(self) -> tuple[str, str, int, str]:
@@ -216,14 +195,8 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
 def run_cell(cell: Cell, store: Store, provenance: dict[str, Any], progress: Progress) -> Record:
     """Runs one cell and commits its record and artefacts, whatever happens inside.
 
-    Args:
-        cell: what to run.
-        store: where the record goes.
-        provenance: goes into the record.
-        progress: gets (fraction in [0, 1], {name: value}) now and then.
-
-    Returns:
-        the record: ``ok``, ``skipped``, or ``failed`` with the reason, the traceback beside it in ``error.txt``.
+    ``progress`` gets (fraction in [0, 1], {name: value}) now and then. The record is ``ok``, ``skipped``, or ``failed``
+    with the reason, the traceback beside it in ``error.txt``.
     """
     with store.hold(cell.id):
         return _attempt(cell, store, provenance, progress)

@@ -90,15 +90,7 @@ class _Running:
 
 
 class Display(Listener):
-    """Listens to the runner.
-
-    Args:
-        plan: what is done and what is to do.
-        workers: cells at a time.
-        console: where to print.
-        plain: lines only, also on a terminal.
-        events: also gets what happens.
-    """
+    """Listens to the runner; ``plain`` prints lines only, also on a terminal."""
 
     def __init__(
         self, plan: Plan, workers: int, console: Console, plain: bool = False, events: Events | None = None

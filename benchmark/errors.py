@@ -9,13 +9,7 @@ class UserError(Exception):
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
-    """The error for a name that is none of ``allowed``, nearest ones first.
-
-    Args:
-        kind: what was to be named, e.g. ``method``.
-        name: what was given.
-        allowed: valid names.
-    """
+    """The error for a name that is none of ``allowed``, nearest ones first; ``kind`` is e.g. ``method``."""
     options = sorted(allowed)
     near = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""

@@ -92,12 +92,7 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """One cell at a time in this process: for debuggers. Time-outs do not hold here.
-
-    Args:
-        store: where records go.
-        provenance: goes into every record.
-    """
+    """One cell at a time in this process: for debuggers. Time-outs do not hold here."""
 
     workers = 1
 
@@ -197,8 +192,6 @@ class Processes:
 
     Args:
         workers: cells at a time, each on one thread.
-        store: where records go.
-        provenance: goes into every record.
         preload: modules that the server imports.
     """
 

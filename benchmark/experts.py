@@ -131,13 +131,7 @@ def run(seed: int, config: SACConfig, recipe: Recipe, folder: Path, progress: Pr
 def publish(name: str, snapshot: Path, out: Path) -> dict[str, Any]:
     """Measures a snapshot on fresh starts and writes it as ``halfcheetah-<name>.safetensors`` and ``.json``.
 
-    Args:
-        name: what the policy shall be called.
-        snapshot: path of a ``.safetensors`` that :func:`train_policy` kept, its ``.json`` beside it.
-        out: folder of the policy files.
-
-    Returns:
-        what the JSON holds.
+    Returns what the JSON holds.
     """
     out.mkdir(parents=True, exist_ok=True)
     described: dict[str, Any] = {"name": name}
@@ -152,9 +146,8 @@ def publish(name: str, snapshot: Path, out: Path) -> dict[str, Any]:
     path = out / f"halfcheetah-{name}.safetensors"
     write(path, snapshot.read_bytes())
     text = json.dumps(described, indent=1)
-    write(
-        path.with_suffix(".json"), (re.sub(r"\n {3,}|\n  (?=[]}])", " ", text) + "\n").encode()
-    )  # a row of the curve per line
+    row_per_line = re.sub(r"\n {3,}|\n  (?=[]}])", " ", text)  # of the curve
+    write(path.with_suffix(".json"), f"{row_per_line}\n".encode())
     return described
 
 
@@ -171,15 +164,8 @@ def train_policy(
     The run keeps the first policy at each level on its way and the best of all. One that was interrupted goes on from
     its checkpoint in the cache folder when called again with the same arguments.
 
-    Args:
-        name: a key of :data:`LEVELS`, or ``expert``.
-        seed: >= 0.
-        out: folder of the policy files.
-        progress: called once per measurement with (fraction of the updates, the curve's row).
-        config, recipe: settings.
-
-    Returns:
-        what the JSON beside the weights holds.
+    ``progress`` is called once per measurement with (fraction of the updates, the curve's row). Returns what the JSON
+    beside the weights holds.
 
     Raises:
         ValueError: unknown name.

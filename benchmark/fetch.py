@@ -15,16 +15,10 @@ TIMEOUT_S, CHUNK = 20, 1 << 20
 
 @dataclass(frozen=True)
 class Original:
-    """One file.
+    """One file."""
 
-    Args:
-        path: below :data:`ROOT`.
-        sha256: as TensorFlow Datasets records it (``d4rl_mujoco_halfcheetah/checksums.tsv``); None where nobody is
-            known to have published one.
-    """
-
-    path: str
-    sha256: str | None = None
+    path: str  # below :data:`ROOT`
+    sha256: str | None = None  # as TensorFlow Datasets records it (d4rl_mujoco_halfcheetah/checksums.tsv), if it does
 
 
 _HALFCHEETAH = {

@@ -31,10 +31,7 @@ def pictures(task: Task, learned: Learned, posed: Posed, runs: Mapping[str, Roll
     """Everything that the figures of a run need beside its record.
 
     Args:
-        task: the task, true reward included.
-        learned: what the method returned.
-        posed: what it was posed.
-        runs: its roll-outs from ``seen`` and ``unseen`` starts.
+        runs: the policy's roll-outs from ``seen`` and ``unseen`` starts.
         seed: decides the noise of sampled plans.
     """
     if "walls" not in task.picture:

@@ -11,13 +11,9 @@ BASE_SEED = 0
 
 
 def pretrain(progress: Callable[[float, dict[str, float]], None]) -> list[Path]:
-    """Trains the base model of every task that has settings for one, and puts it beside the code.
+    """Trains the base model of every task that has settings for one, and puts it beside the code; paths of the weights.
 
-    Args:
-        progress: called now and then with (fraction, {name: value}).
-
-    Returns:
-        the paths of the weights. Models that stand in the cache are not trained again.
+    Models that stand in the cache are not trained again.
     """
     registry = discover()
     paths = []

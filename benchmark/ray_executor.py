@@ -73,13 +73,7 @@ def _run(
 
 
 class RayCluster:
-    """Runs cells on a Ray cluster, one core each, as many at a time as it has.
-
-    Args:
-        store: where records go.
-        provenance: goes into every record.
-        address: of the cluster; None starts one on this machine.
-    """
+    """Runs cells on a Ray cluster, one core each, as many at a time as it has; without address one on this machine."""
 
     def __init__(self, store: Store, provenance: dict[str, Any], address: str | None = None) -> None:
         self._store, self._provenance = store, {**provenance, "executor": "ray"}

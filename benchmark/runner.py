@@ -58,9 +58,6 @@ class Past:
 
     Learning counts from the cell's own suite where that ran, else from any, in proportion to the budget where steps
     were taken; scoring from the cell's method, or from any where agents are trained on the reward, which costs most.
-
-    Args:
-        records: those that ended well count.
     """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
@@ -70,7 +67,7 @@ class Past:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Learns from one more."""
+        """Learns from one more, if it ended well."""
         if record.status != "ok":
             return
         took = record.wall_seconds - record.score_seconds, record.step_budget if record.env_steps else 0
@@ -92,16 +89,10 @@ class Past:
 
 @dataclass(frozen=True)
 class Plan:
-    """The grid, split by what stands in the store.
-
-    Args:
-        done: cells whose record stands.
-        todo: the others, longest first where past records tell; what nothing is known of comes before.
-        past: what such cells took.
-    """
+    """The grid, split by what stands in the store."""
 
     done: list[tuple[Cell, Record]]
-    todo: list[Cell]
+    todo: list[Cell]  # longest first where past records tell; what nothing is known of comes before
     past: Past = field(default_factory=Past)
 
     @property
@@ -112,13 +103,9 @@ class Plan:
 
 
 def plan(cells: Sequence[Cell], store: Store, retry: Collection[str] = (), also: Iterable[Record] = ()) -> Plan:
-    """What is left to do.
+    """What is left to do: of a grid, where records of a status in ``retry`` do not count.
 
-    Args:
-        cells: the grid.
-        store: past records.
-        retry: statuses whose records are to be made again.
-        also: more records to learn from what cells take.
+    What cells take is learnt from the store's records and those given ``also``.
     """
     records, _ = store.load()
     known = {record.id: record for record in records}
@@ -142,9 +129,7 @@ def run(
 
     Args:
         todo: cells to run, in this order.
-        store: where records go; prepared.
-        executor: runs them.
-        listener: is told.
+        store: prepared.
         provenance: for records of cells that died.
         interrupt: once asked, no cell is started any more and running ones are asked to leave.
 

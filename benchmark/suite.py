@@ -50,44 +50,29 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(parse_seeds
 class Suite(BaseModel):
     """A grid of runs. Where tasks or methods are keys, ``all`` stands for each one not named.
 
-    Args:
-        description: what it is for, and what it leaves out.
-        methods, tasks: names, or ``all``.
-        seeds: list, or text such as ``0-4``.
-        base_seed: one seed for the base data of every cell, or ``cell``: that of the cell.
-        step_budget: environment steps by task; the task's own where it says nothing.
-        demos: demonstrations by task, a number or a list of them to run through; the task's own where it says nothing.
-        eval_starts: evaluation starts of each kind; None for all.
-        timeout_s: seconds after which a cell is ended.
-        memory_mib: memory above which a cell is ended; None for no limit.
-        gpus: share of a GPU by method, set aside by ``--executor ray``; none where it says nothing.
-        smoke: whether methods run with their smoke settings.
-        settings: method to task to settings that differ from the method's own; ``planning.scale`` reaches inside one.
-        reoptimise: method to task to environment steps of fresh agents on the learnt reward; none if not said.
-        sweep: method to setting to values to run through, every combination of them.
-        also: suites that are run along with it, each reported under its own name.
-
     A file may also ``include`` another suite, by name or by path beside it: its own keys are laid over that one's, and
     ``null`` drops one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    description: str
+    description: str  # what it is for, and what it leaves out
     methods: Literal["all"] | list[str] = ALL
     tasks: Literal["all"] | list[str] = ALL
-    seeds: Seeds
-    base_seed: Annotated[int, Field(ge=0)] | Literal["cell"] = "cell"
-    step_budget: dict[str, Count] = {}
-    demos: dict[str, Count | Annotated[list[Count], Field(min_length=1)]] = {}
-    eval_starts: Count | None = None
-    timeout_s: float = Field(gt=0)
-    memory_mib: Count | None = None
-    gpus: dict[str, Annotated[float, Field(ge=0)]] = {}
-    smoke: bool = False
-    settings: dict[str, dict[str, dict[str, Any]]] = {}
-    reoptimise: dict[str, dict[str, Count]] = {}
-    sweep: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = {}
-    also: list[str] = []
+    seeds: Seeds  # list, or text such as ``0-4``
+    base_seed: Annotated[int, Field(ge=0)] | Literal["cell"] = "cell"  # of the base data: one for all, or the cell's
+    step_budget: dict[str, Count] = {}  # environment steps by task; its own where this says nothing
+    demos: dict[str, Count | Annotated[list[Count], Field(min_length=1)]] = {}  # by task; a list is run through
+    eval_starts: Count | None = None  # of each kind; None for all
+    timeout_s: float = Field(gt=0)  # after which a cell is ended
+    memory_mib: Count | None = None  # above which a cell is ended
+    gpus: dict[str, Annotated[float, Field(ge=0)]] = {}  # share of one by method, set aside by ``--executor ray``
+    smoke: bool = False  # whether methods run with their smoke settings
+    settings: dict[str, dict[str, dict[str, Any]]] = {}  # method, task, then as in ``planning.scale``
+    reoptimise: dict[str, dict[str, Count]] = {}  # method, task, then environment steps of agents on the learnt reward
+    sweep: dict[
+        str, dict[str, Annotated[list[Any], Field(min_length=1)]]
+    ] = {}  # method, setting, values to run through
+    also: list[str] = []  # suites that are run along with it, each reported under its own name
     _files: dict[Path, str] = PrivateAttr({})  # texts that it was read from, to say where an error stands
 
     def demonstrations(self, task: Task) -> list[int]:
@@ -146,10 +131,7 @@ def _read(name: str, beside: Path, files: dict[Path, str]) -> tuple[Path, dict[s
 
 
 def load_suite(name: str, beside: Path = Path()) -> tuple[str, Suite]:
-    """A suite by name, or from a YAML file by path, which starts at ``beside``.
-
-    Returns:
-        its name and content.
+    """Name and content of a suite by name, or from a YAML file by path, which starts at ``beside``.
 
     Raises:
         UserError: unknown name, no such file, or content that is no suite.
@@ -239,11 +221,8 @@ def _variants(
 
 
 def _check_names(suite: Suite, registry: Registry) -> None:
-    for key in {
-        *suite.step_budget,
-        *suite.demos,
-        *(t for by_task in (suite.settings, suite.reoptimise) for own in by_task.values() for t in own),
-    } - {ALL}:
+    inner = {task for by_method in (suite.settings, suite.reoptimise) for own in by_method.values() for task in own}
+    for key in {*suite.step_budget, *suite.demos, *inner} - {ALL}:
         registry.task(key)
     if not registry.unavailable:  # a method of a module that cannot be imported is not unknown
         for name in {*suite.settings, *suite.sweep, *suite.gpus, *suite.reoptimise} - {ALL}:
@@ -255,11 +234,7 @@ def identified(
 ) -> Cell:
     """The cell of a method and a task (each with its module), under the id that all that decides its result gives it.
 
-    Args:
-        method, task: what is run on what.
-        reoptimise: environment steps of fresh agents on the learnt reward; 0 for none.
-        decides: what else decides the result, fields of :class:`Cell`.
-        rest: its other fields.
+    What ``decides`` besides, and what not, are fields of :class:`Cell`.
     """
     mark = f"-{task[0].fingerprint}" if isinstance(task[0], RecordedTask) else ""
     modules = (method[1], task[1].partition(":")[0], *["benchmark.reoptimise"] * bool(reoptimise), *HARNESS)
@@ -282,9 +257,6 @@ def cells(
     """The grid, seed by seed, method by method.
 
     Args:
-        name: of the suite.
-        suite: its content.
-        registry: what there is to run.
         methods, tasks, seeds: instead of the suite's own, where given.
         assigned: method to settings that win over all others.
 
@@ -295,43 +267,33 @@ def cells(
     method_names = list(methods) or (list(registry.methods) if suite.methods == ALL else list(suite.methods))
     task_names = list(tasks) or (list(registry.tasks) if suite.tasks == ALL else list(suite.tasks))
     chosen = [registry.method(method) for method in dict.fromkeys(method_names)]
-    posed = [registry.task(task) for task in dict.fromkeys(task_names)]
+    among = [registry.task(task) for task in dict.fromkeys(task_names)]
     assigned = assigned or {}
     for method in assigned:
         if method not in (running := [found.name for found, _ in chosen]):
             raise unknown("method in --set", method, running)
 
-    def made(seed: int, method: Method, method_module: str, task: Task, task_module: str) -> Iterator[Cell]:
-        given = assigned.get(method.name, {})
-        if isinstance(task, RecordedTask) and (most := max(suite.demonstrations(task))) > task.recorded:
-            raise UserError(f"{most} demonstrations of {task.name}: {task.recorded} are recorded; ask for fewer")
-        for demos, swept, variant in _variants(suite, method, task, given):
+    def made(seed: int, method: tuple[Method, str], task: tuple[Task, str]) -> Iterator[Cell]:
+        (solver, _), (posed, _) = method, task
+        given = assigned.get(solver.name, {})
+        if isinstance(posed, RecordedTask) and (most := max(suite.demonstrations(posed))) > posed.recorded:
+            raise UserError(f"{most} demonstrations of {posed.name}: {posed.recorded} are recorded; ask for fewer")
+        reoptimise = _of(_of(suite.reoptimise, solver.name, {}), posed.name, 0)
+        decides: dict[str, Any] = {
+            "seed": seed,
+            "step_budget": _of(suite.step_budget, posed.name, posed.step_budget),
+            "base_seed": seed if suite.base_seed == "cell" else suite.base_seed,
+            "eval_starts": suite.eval_starts,
+        }
+        rest: dict[str, Any] = {"suite": name, "timeout_s": suite.timeout_s, "memory_mib": suite.memory_mib}
+        rest["gpus"] = _of(suite.gpus, solver.name, 0.0)
+        for demos, swept, variant in _variants(suite, solver, posed, given):
+            config = settings_of(solver, posed, suite, {**swept, **given})
             yield identified(
-                (method, method_module),
-                (task, task_module),
-                _of(_of(suite.reoptimise, method.name, {}), task.name, 0),
-                {
-                    "seed": seed,
-                    "demos": demos,
-                    "step_budget": _of(suite.step_budget, task.name, task.step_budget),
-                    "base_seed": seed if suite.base_seed == "cell" else suite.base_seed,
-                    "eval_starts": suite.eval_starts,
-                    "config": settings_of(method, task, suite, {**swept, **given}),
-                },
-                variant=variant,
-                suite=name,
-                timeout_s=suite.timeout_s,
-                memory_mib=suite.memory_mib,
-                gpus=_of(suite.gpus, method.name, 0.0),
+                method, task, reoptimise, {**decides, "demos": demos, "config": config}, variant=variant, **rest
             )
 
-    return [
-        cell
-        for seed in (seeds or suite.seeds)
-        for method, method_module in chosen
-        for task, task_module in posed
-        for cell in made(seed, method, method_module, task, task_module)
-    ]
+    return [cell for place in product(seeds or suite.seeds, chosen, among) for cell in made(*place)]
 
 
 def grid(
@@ -342,14 +304,9 @@ def grid(
     seeds: Sequence[int] = (),
     assigned: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[str, list[Cell]]:
-    """The cells of a suite by name or path, then those of the suites that run along with it, each once.
+    """The name of a suite given by name or path, its cells, then those of the suites that run along, each once.
 
-    Args:
-        suite, registry, methods, tasks, seeds, assigned: as for :func:`cells`; suites that run along keep of their own
-            methods, tasks and seeds those that are named here.
-
-    Returns:
-        the suite's name, and the cells, which say whose they are.
+    Arguments as for :func:`cells`; suites that run along keep those of their methods, tasks and seeds that are named.
     """
     name, content = load_suite(suite)
     found = {cell.id: cell for cell in cells(name, content, registry, methods, tasks, seeds, assigned)}

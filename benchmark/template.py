@@ -10,14 +10,7 @@ FOLDER = Path(baselines.__file__).parent
 
 
 def new_method(name: str, folder: Path = FOLDER) -> Path:
-    """Copies ``baselines/_template.py`` under a new name.
-
-    Args:
-        name: of the method, lower-case words joined by hyphens.
-        folder: where the file goes.
-
-    Returns:
-        the path of the new file.
+    """Copies ``baselines/_template.py`` under a new name, lower-case words joined by hyphens; the path of the new file.
 
     Raises:
         UserError: a name that is no name or is taken; nothing is written then.

@@ -130,13 +130,7 @@ def _shown(value: float | str | None) -> str:
 
 
 def text(findings: Sequence[Finding], equal: int, promised: bool) -> str:
-    """A table of the findings and what they come to.
-
-    Args:
-        findings: of :func:`judged`.
-        equal: how many are equal bit by bit.
-        promised: whether all should be.
-    """
+    """A table of the findings and what they come to: how many are ``equal`` bit by bit, and whether all should be."""
     head = ("cell and metric", "recorded", "again", f"{LEVEL:.0%} interval (seeds)", "verdict")
     rows = [head]
     for cell in dict.fromkeys(found.cell for found in findings):

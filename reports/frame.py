@@ -41,16 +41,13 @@ def main_suite(records: Iterable[Record]) -> list[Record]:
 class Runs:
     """What a report is made of.
 
-    Args:
-        table: one row per (task, method, seed) with ``id, method, title, control, task, task_title, seed, variant,
-            status, reason, reward_kind``, the costs and every metric of the schema (NaN where there is none).
-        records: the records behind it, by id.
-        notes: what a reader must know about the selection.
+    ``table`` has a row per (task, method, seed) with ``id, method, title, control, task, task_title, seed, variant,
+    status, reason, reward_kind``, the costs and every metric of the schema (NaN where there is none).
     """
 
     table: pd.DataFrame
-    records: dict[str, Record]
-    notes: list[str]
+    records: dict[str, Record]  # behind it, by id
+    notes: list[str]  # what a reader must know about the selection
 
     @cached_property
     def tasks(self) -> dict[str, str]:
@@ -155,23 +152,14 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
 
 @dataclass(frozen=True)
 class Estimate:
-    """One metric of one method on one task, over seeds.
+    """One metric of one method on one task, over seeds."""
 
-    Args:
-        mean: over the runs that have the metric; NaN if none has.
-        interval: 95 %, within the metric's range; None below three values.
-        n: runs that have the metric.
-        statuses: how many of the expected runs ended how.
-        samples: the episodes, windows or transitions that each run's value rests on, where its record says.
-        within: half of one run's own 95 % interval over these, mean over runs; NaN where no record has one.
-    """
-
-    mean: float
-    interval: Interval | None
-    n: int
-    statuses: Counter[str]
-    samples: Sequence[int] = ()
-    within: float = math.nan
+    mean: float  # over the runs that have the metric; NaN if none has
+    interval: Interval | None  # 95 %, within the metric's range; None below three values
+    n: int  # runs that have the metric
+    statuses: Counter[str]  # how many of the expected runs ended how
+    samples: Sequence[int]  # episodes, windows or transitions that each run's value rests on, where its record says
+    within: float  # half of one run's own 95 % interval over these, mean over runs; NaN where no record has one
 
     @property
     def expected(self) -> int:

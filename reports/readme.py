@@ -86,14 +86,9 @@ def manifest(records: Iterable[Record]) -> str:
 
 
 def digests(records: Path, figure: Path | None = None) -> dict[str, str]:
-    """Of a whole report on the largest suite in ``records``: tables and page by their bytes, figures by their data.
+    """Of a whole report on the largest suite in a folder, 16 hex digits by file; the README's ``figure`` is put there.
 
-    Args:
-        records: folder of records.
-        figure: where to put the README's figure, if anywhere.
-
-    Returns:
-        16 hex digits by file; the page without the pixels of its figures.
+    Tables and page count by their bytes, but for the pixels of its figures; figures by their data.
     """
     suite = main_suite(Store(records).load()[0])[0].suite
     with tempfile.TemporaryDirectory() as folder:
@@ -113,12 +108,7 @@ def digests(records: Path, figure: Path | None = None) -> dict[str, str]:
 def regenerate(records: Path, readme: Path) -> list[Path]:
     """Writes anew the README's blocks, the analysis, and beside the records their manifest, figure and digests.
 
-    Args:
-        records: folder of records.
-        readme: the README; the analysis stands in ``reports/`` beside it.
-
-    Returns:
-        the texts that changed.
+    The analysis stands in ``reports/`` beside the README. Returns the texts that changed.
     """
     found = Store(records).load()[0]
     texts = {

@@ -32,11 +32,7 @@ FAMILY = ("diffusion-irl-mse", "diffusion-irl-mmd-gaussian", "diffusion-irl-mmd-
 def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Iterator[Drawing]:
     """Score and ERC against one setting: a line per method with 95 % intervals; what has no setting is a level line.
 
-    Args:
-        records: of any suites; each that runs through ``prefix`` gets a figure, as their budgets may differ.
-        prefix: e.g. ``demos=``.
-        file: name of the figure.
-        axis: name of the setting.
+    Each suite that runs through ``prefix``, e.g. ``demos=``, gets a figure, as their budgets may differ.
     """
     swept = [r for r in records if r.variant.startswith(prefix) and "," not in r.variant]  # through one setting only
     suites = sorted({r.suite for r in swept})

@@ -88,19 +88,13 @@ _TABLE = """
 
 
 class Spread(BaseModel):
-    """How sure one metric of one run is.
-
-    Args:
-        n: episodes, windows or transitions it rests on.
-        low, high: 95 % interval over episodes, windows or starts, resampled whole; None where there is none.
-        error: standard error, where the estimator gives one instead.
-    """
+    """How sure one metric of one run is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    n: int
-    low: float | None = None
+    n: int  # episodes, windows or transitions it rests on
+    low: float | None = None  # 95 % interval over episodes, windows or starts, resampled whole
     high: float | None = None
-    error: float | None = None
+    error: float | None = None  # standard error, where the estimator gives one instead
 
     @property
     def half(self) -> float | None:

@@ -15,25 +15,16 @@ from benchmark.errors import unknown
 
 
 class Row(BaseModel):
-    """One speed beside what it is held against.
-
-    Args:
-        name: what was measured.
-        ours, reference: both in ``unit``, measured in the same run where the reference is no limit.
-        unit: e.g. ``env steps/s``.
-        against: what the reference is, e.g. ``gymnasium HalfCheetah-v4``.
-        better: +1 where more is better (rates), -1 where less is (seconds).
-        required: the ratio that is asked for; None where none is.
-    """
+    """One speed beside what it is held against, measured in the same run where that is no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     ours: float
-    unit: str
+    unit: str  # of both, e.g. ``env steps/s``
     reference: float
-    against: str
-    better: Literal[1, -1] = 1
-    required: float | None = None
+    against: str  # what the reference is
+    better: Literal[1, -1] = 1  # whether more is (rates), or less (seconds)
+    required: float | None = None  # the ratio that is asked for, if one is
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -16,16 +16,15 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from baselines.diffusion_bc import METHOD as BC
 from benchmark.perf import Row, allowed
-from benchmark.perf.gradient import ACTS, BATCH, GUIDED, HIDDEN, OBS, STEP, STEPS, TOKENS, UNET, GradientStep
+from benchmark.perf.gradient import ACTS, BATCH, GUIDED, OBS, STEP, STEPS, TOKENS, UNET, GradientStep
+from benchmark.perf.planning import STARTS, guided
 from envs.maze2d import UMAZE_TASK
 from envs.metered import Meter
 from envs.problem import Problem, Trajectories
 from methods.diffuser import Diffuser
 from methods.diffusion_irl import METHODS as THESIS
 from methods.graphs import captured
-from methods.planner import Planner, Planning
-from methods.pretraining import BASE_MODELS
-from methods.rewards import WindowReward
+from methods.planner import Planner
 from methods.value_irl import METHODS as VALUE
 
 NETWORKS: dict[str, dict[str, Any]] = {"default base network": {}, "thesis' U-Net": UNET}
@@ -34,7 +33,7 @@ CARDS = {  # operations per second in single precision and bfloat16, bytes per s
     "H200": (67e12, 989e12, 4.8e12),
 }
 APART, LEARNT_APART = 1e-3, 0.05  # allowed differences; Adam's first updates are signs, whatever a gradient's size
-STARTS = 256  # planned from at once
+OF_LARGEST = "of the largest value"
 
 
 def seconds(work: Callable[[], object], times: int = 5) -> float:
@@ -52,11 +51,6 @@ def seconds(work: Callable[[], object], times: int = 5) -> float:
 def apart(ours: Tensor, theirs: Tensor) -> float:
     """Largest difference, in units of the largest value."""
     return float((ours.cpu() - theirs).abs().max() / theirs.abs().max())
-
-
-def flat(step: GradientStep) -> Tensor:
-    """The gradient of a step as one vector."""
-    return torch.cat([slope.flatten() for slope in step.ours()[1] if slope is not None])
 
 
 def moved(step: GradientStep) -> float:
@@ -78,14 +72,11 @@ def moved(step: GradientStep) -> float:
 
 def parity(network: str, cpu: GradientStep, gpu: GradientStep) -> Iterator[Row]:
     """Samples and gradient of both, on the same noise, in single precision."""
-    samples = [
-        step.model.reverse(step.target[:, 0, :OBS], step.noise, step.reward.slope, **GUIDED) for step in (gpu, cpu)
-    ]
-    of = "of the largest value"
-    yield allowed(f"Difference of guided samples, GPU and processor, {network}", apart(*samples), of, APART)
-    yield allowed(
-        f"Difference of a reward gradient, GPU and processor, {network}", apart(flat(gpu), flat(cpu)), of, APART
-    )
+    both = (gpu, cpu)
+    samples = [step.model.reverse(step.target[:, 0, :OBS], step.noise, step.reward.slope, **GUIDED) for step in both]
+    slopes = [torch.cat([slope.flatten() for slope in step.ours()[1] if slope is not None]) for step in both]
+    for what, found in (("guided samples", samples), ("a reward gradient", slopes)):
+        yield allowed(f"Difference of {what}, GPU and processor, {network}", apart(*found), OF_LARGEST, APART)
 
 
 def walks(seed: int, speed: float) -> Trajectories:
@@ -118,7 +109,7 @@ def learning() -> Iterator[Row]:
             assert isinstance(policy, Planner)
             plans.append(torch.tensor(policy.plan(np.zeros((STARTS, 2), np.float32), np.random.default_rng(1))[0]))
         name = f"Difference of plans after learning {method.title} in a few updates, GPU and processor"
-        yield allowed(name, apart(*plans), "of the largest value", LEARNT_APART)
+        yield allowed(name, apart(*plans), OF_LARGEST, LEARNT_APART)
 
 
 def steps(network: str, settings: dict[str, Any]) -> Iterator[Row]:
@@ -164,11 +155,7 @@ def updates(network: str, settings: dict[str, Any], batch: int) -> Iterator[Row]
 
 def planning() -> Iterator[Row]:
     """Guided plans from many starts at once, at the shapes of U-Maze's base model."""
-    base = BASE_MODELS["maze2d-umaze"]
-    shape: dict[str, Any] = {"obs": OBS, "acts": ACTS, "tokens": base.tokens, "skip": base.skip}
-    model = Diffuser(**shape, steps=base.steps, width=base.width, blocks=base.blocks).requires_grad_(False)
-    planner = Planner.of(Planning(), model, WindowReward(**shape, hidden=HIDDEN))
-    starts, rng = np.random.default_rng(0).standard_normal((STARTS, OBS)).astype(np.float32), np.random.default_rng(1)
+    planner, starts, rng = guided()
     alone, took = (seconds(partial(planner.to(device).plan, starts, rng), 3) for device in ("cpu", "cuda"))
     name = f"Guided planning from {STARTS} starts, GPU"
     yield Row(name=name, ours=took, unit="s", reference=alone, against="the processor's one thread", better=-1)

@@ -26,10 +26,7 @@ STEP = f"Reward-gradient step, {{}}, H={TOKENS}, T={STEPS}, batch {BATCH}, two g
 class GradientStep:
     """A step at the thesis' shapes: a reward learnt through every diffusion step, two guidance steps each.
 
-    Args:
-        network: settings of the denoiser, not trained.
-        bfloat16: whether it computes in that.
-        device: where.
+    The denoiser, which computes in ``bfloat16`` or not, has the settings ``network`` and is not trained.
     """
 
     def __init__(self, network: Mapping[str, Any], bfloat16: bool = False, device: str = "cpu") -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,14 +53,8 @@ def ours(
 def theirs(hidden: tuple[int, int], batch: int, data: tuple[np.ndarray, ...]) -> Callable[[int], None]:
     """Stable-Baselines3's learner over the same transitions."""
     env = MeteredVecEnv(MeteredEnv(halfcheetah.make_env(1), Meter(0), np.random.default_rng(0)))
-    learner = TheirSAC(
-        "MlpPolicy",
-        env,
-        batch_size=batch,
-        buffer_size=TRANSITIONS,
-        policy_kwargs={"net_arch": list(hidden)},
-        device="cpu",
-    )
+    sizes: dict[str, Any] = {"batch_size": batch, "buffer_size": TRANSITIONS, "policy_kwargs": {"net_arch": [*hidden]}}
+    learner = TheirSAC("MlpPolicy", env, device="cpu", **sizes)
     learner.set_logger(Logger(folder=None, output_formats=[]))
     for obs, act, next_obs, reward in zip(*data, strict=True):
         learner.replay_buffer.add(obs[None], next_obs[None], act[None], reward[None], np.zeros(1), [{}])  # type: ignore[union-attr]
@@ -82,11 +77,9 @@ def measure() -> Iterator[Row]:
         rates = [{name: rate(update) for name, update in rivals.items()} for _ in range(ROUNDS)]
         best = {name: max(found[name] for found in rates) for name in rivals}
         for name in ("as used", "like for like"):
-            yield Row(
-                name=f"SAC, {hidden[0]} x {hidden[1]}, batch {batch}, {name}",
-                ours=best[name],
-                unit="updates/s",
-                reference=best[""],
-                against="Stable-Baselines3 SAC",
-                required=3.0 if name == "as used" else None,
+            title, required = (
+                f"SAC, {hidden[0]} x {hidden[1]}, batch {batch}, {name}",
+                3.0 if name == "as used" else None,
             )
+            timed: dict[str, Any] = {"name": title, "ours": best[name], "unit": "updates/s", "required": required}
+            yield Row(**timed, reference=best[""], against="Stable-Baselines3 SAC")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmark.perf import Row, allowed, seconds
 from benchmark.perf.gradient import ACTS, HIDDEN, OBS
@@ -40,23 +41,27 @@ def quality(task: Task, posed: Posed, within: float) -> Iterator[Row]:
     yield allowed(name, found["plan_one_step_error"], "cells", ERROR)
 
 
-def measure() -> Iterator[Row]:
-    """U-Maze's window and networks, not trained; of single plans some, of a base model's training the first updates."""
-    torch.set_num_threads(1)
+def guided() -> tuple[Planner, NDArray[np.float32], np.random.Generator]:
+    """A planner of U-Maze's window and networks, not trained; starts, and the source of their plans' noise."""
     torch.manual_seed(0)
-    base = BASE_MODELS["maze2d-umaze"]
+    base, rng = BASE_MODELS["maze2d-umaze"], np.random.default_rng(0)
     shape: dict[str, Any] = {"obs": OBS, "acts": ACTS, "tokens": base.tokens, "skip": base.skip}
     model = Diffuser(**shape, steps=base.steps, width=base.width, blocks=base.blocks).requires_grad_(False)
     planner = Planner.of(Planning(), model, WindowReward(**shape, hidden=HIDDEN))
-    rng = np.random.default_rng(0)
-    starts = rng.standard_normal((STARTS, OBS)).astype(np.float32)
+    return planner, rng.standard_normal((STARTS, OBS)).astype(np.float32), rng
+
+
+def measure() -> Iterator[Row]:
+    """Of single plans some, of a base model's training the first updates."""
+    torch.set_num_threads(1)
+    planner, starts, rng = guided()
 
     def singly() -> None:
         for start in starts[:SINGLES, None]:
             planner.plan(start, rng)
 
     yield Row(
-        name=f"Guided planning from {STARTS} starts (U-Maze, T={base.steps})",
+        name=f"Guided planning from {STARTS} starts (U-Maze, T={planner.diffuser.steps})",
         ours=seconds(lambda: planner.plan(starts, rng)),
         unit="CPU s",
         reference=seconds(singly) * STARTS / SINGLES,
