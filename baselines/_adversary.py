@@ -71,7 +71,7 @@ def discriminator_loss(
     Returns:
         scalar; at its least without penalty, the logit is the log ratio of both densities.
 
-    Source: Kostrikov et al. 2019, arXiv 1809.02925, section 4.2, without importance weights as in their experiments.
+    Source: Kostrikov et al. 2019, arXiv 1809.02925, eq. 2: without importance weights, as in their experiments.
     """
     entropy = functional.softplus(-logit.net(expert)).mean() + functional.softplus(logit.net(policy)).mean()
     return entropy + penalty * (steepness(logit, expert, policy, generator) - 1).square().mean()

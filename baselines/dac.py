@@ -36,7 +36,7 @@ def fit(problem: Problem, config: DACConfig, rng: np.random.Generator) -> Learne
     return alternate(problem, config, rng, reward, reward.logit, loss, "shaped")
 
 
-# No absorbing states (the paper's section 4.1): here no episode ends before the time limit.
+# No absorbing states (the paper's section 4.2): here no episode ends before the time limit.
 METHOD = Method(
     name="dac",
     title="DAC",

@@ -1,4 +1,7 @@
-"""Generative adversarial imitation learning: imitation 1.0.1's ``GAIL`` with Stable-Baselines3's PPO."""
+"""Generative adversarial imitation learning: imitation 1.0.1's ``GAIL`` with Stable-Baselines3's PPO.
+
+It seeks the saddle point of Ho and Ermon's eq. 16 by their algorithm 1, with PPO in the place of TRPO.
+"""
 
 import numpy as np
 import torch

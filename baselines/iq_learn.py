@@ -26,8 +26,8 @@ def iq_loss(expert_rewards: Tensor, rewards: Tensor, value_gaps: Tensor, regular
     Returns:
         scalar.
 
-    Source: Garg et al. 2021, arXiv 2106.12142: objective J(pi, Q) with phi(x) = x - x^2 / (4 alpha), the square taken
-        over all steps; value gaps of any steps stand for the initial states' value (their telescoping identity).
+    Source: Garg et al. 2021, arXiv 2106.12142, eq. 10 with phi(x) = x - x^2 / (4 alpha) (section 5.3), the square taken
+        over all steps; value gaps of any steps stand for the initial states' value (section 5.1).
     """
     return value_gaps.mean() - expert_rewards.mean() + rewards.square().mean() / (4 * regulariser)
 
@@ -45,8 +45,7 @@ class IQLearner(SAC):
 
 
 class InverseBellman(RewardPart):
-    """The reward that makes a soft Q-function optimal: Q(s, a) - discount V(s') (Garg et al.'s inverse soft Bellman
-    operator).
+    """The reward that makes a soft Q-function optimal: Q(s, a) - discount V(s') (Garg et al., eq. 11).
 
     V is the mean over fixed draws of the actor's noise.
 

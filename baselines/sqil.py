@@ -10,7 +10,7 @@ from methods.tuned import tuned
 
 
 def fit(problem: Problem, config: OffPolicyConfig, rng: np.random.Generator) -> Learned:
-    """Half of every batch are demonstrations, whose mark is their reward (Reddy et al., algorithm 1, eq. 2)."""
+    """Half of every batch are demonstrations, whose mark is their reward (Reddy et al., algorithm 1, eq. 1)."""
     env = problem.make_env(config.envs, rng)
     sac = SAC(env.action_space, *moments(problem), config.learner(problem.discount), rng)
     replay = WithDemonstrations(problem, problem.step_budget)
