@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from envs.problem import Problem, Trajectories
@@ -33,16 +34,20 @@ from methods.windows import WindowSampler
 
 Curve = list[dict[str, float]]
 LIMITS = (-4.0, 3.0)  # of the standardised advantage in the exponent
-HEAVIEST = 20.0  # no window weighs more than this many times the average advantage and value
+HEAVIEST = 20.0  # no window weighs more, at a sharpness of 1, than this many times the average advantage and value
+PIECE = 40_000  # windows drawn at a time: looking far ahead takes memory
 
 
 class FineTuning(Config):
     """Settings of weighted fine-tuning: ``pool`` windows are weighted by :func:`weights`.
 
-    ``value`` is the part of the value in the exponent: 0 keeps how often each start occurs in the data.
+    ``value`` is the part of the value in the exponent: 0 keeps how often each start occurs in the data. Weights look
+    ``ahead`` steps along the data, or as far as the window if that is more; ``sharpness`` is the inverse temperature.
     """
 
     value: float = 1.0
+    ahead: int = Field(0, ge=0)
+    sharpness: float = Field(1.0, gt=0)
     updates: int = 600
     pool: int = 40_000
     batch: int = 128
@@ -61,19 +66,20 @@ class ValueIRL(Config):
     planning: Planning = Planning(temperature=0.5, candidates=8)
 
 
-def weights(advantage: Tensor, value: Tensor, share: float = 1.0) -> Tensor:
+def weights(advantage: Tensor, value: Tensor, share: float = 1.0, sharpness: float = 1.0) -> Tensor:
     """Sampling probabilities of windows: exp of standardised advantage (limited) plus standardised value (capped).
 
     Args:
-        advantage: ``[n]``, value of following the window less value of its start.
-        value: ``[n]``, value of following the window.
+        advantage: ``[n]``, value of following the data less value of the window's start.
+        value: ``[n]``, value of following the data.
         share: factor on the standardised value.
+        sharpness: factor on the whole exponent.
 
     Returns:
         ``[n]``, summing to one (advantage-weighted regression, Peng et al. 2019, eq. 5, with the value added).
     """
     a, v = ((x - x.mean()) / x.std().clamp(min=1e-8) for x in (advantage, value))
-    return torch.softmax((a.clamp(*LIMITS) + share * v).clamp(max=math.log(HEAVIEST)).double(), 0)
+    return torch.softmax(sharpness * (a.clamp(*LIMITS) + share * v).clamp(max=math.log(HEAVIEST)).double(), 0)
 
 
 def known(problem: Problem, demonstrated: bool) -> Trajectories:
@@ -90,11 +96,17 @@ def weighted(
     problem: Problem, length: int, reward: RewardPart, value: Value, config: ValueIRL, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
     """``pool`` windows of ``length`` steps: observations, actions, and the chance of each by :func:`weights`."""
-    discount = config.value.discount
-    obs, acts = WindowSampler(known(problem, config.demonstrated), length, rng).draw(config.tuning.pool)
-    with torch.no_grad():
-        ahead = discounted(reward(obs[:, :-1], acts, obs[:, 1:]), discount) + discount**length * value(obs[:, -1])
-        return obs, acts, weights(ahead - value(obs[:, 0]), ahead, config.tuning.value).numpy()
+    discount, c = config.value.discount, config.tuning
+    steps = max(length, c.ahead)
+    sampler = WindowSampler(known(problem, config.demonstrated), steps, rng)
+    kept = []
+    for begun in range(0, c.pool, PIECE):
+        obs, acts = sampler.draw(min(PIECE, c.pool - begun))
+        with torch.no_grad():
+            ahead = discounted(reward(obs[:, :-1], acts, obs[:, 1:]), discount) + discount**steps * value(obs[:, -1])
+            kept.append((obs[:, : length + 1].clone(), acts[:, :length].clone(), ahead - value(obs[:, 0]), ahead))
+    obs, acts, advantage, ahead = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    return obs, acts, weights(advantage, ahead, c.value, c.sharpness).numpy()
 
 
 def fine_tuned(

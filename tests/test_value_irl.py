@@ -133,6 +133,27 @@ def test_weights_sum_to_one_favour_the_better_and_are_capped() -> None:
     assert found[torch.argmax(advantage + value)] == found.max()
     assert found.max() / found.median() <= HEAVIEST * 1.5
     assert weights(advantage.float(), torch.zeros(1000)).isfinite().all()
+    sharp = weights(advantage, value, sharpness=2.0)
+    assert torch.allclose(sharp, found**2 / (found**2).sum())
+
+
+def test_weights_that_look_ahead_tell_a_start_up_from_standing(monkeypatch) -> None:
+    """Half of the episodes stand at 0; the others do so too for a window's length, but then earn one a step."""
+    obs = np.zeros((40, 41, 1), np.float32)
+    obs[20:, 9:] = 1.0
+    acts = np.repeat(np.arange(2, dtype=np.float32), 20)[:, None, None] * np.ones((1, 40, 1), np.float32)
+    given = problem(Trajectories(obs, acts), Trajectories(obs, acts))
+    pays = GivenReward(lambda obs, acts, next_obs: next_obs[..., 0])
+    value = Value(obs=1)  # the same at 0 as that of all starts there
+    monkeypatch.setattr("methods.value_irl.PIECE", 300)  # so that windows are drawn more than once
+    shares = []
+    for ahead in (0, 20):
+        config = ValueIRL(demonstrated=False, tuning=FineTuning(pool=1000, ahead=ahead, value=0.0))
+        seen, done, chance = weighted(given, 4, pays, value, config, np.random.default_rng(0))
+        assert seen.shape == (1000, 5, 1) and done.shape == (1000, 4, 1)
+        stands = (seen == 0).all(1)[:, 0].numpy()
+        shares.append(chance[stands & (done[:, 0, 0].numpy() == 1)].sum() / chance[stands].sum())
+    assert shares[0] < 0.25 and shares[1] > 0.5
 
 
 def test_the_policy_learns_from_demonstrations_too() -> None:
