@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.main import get_command
 
+from benchmark.cli import app
 from benchmark.conformance import DYNAMIC, STATIC
 from envs import halfcheetah, maze2d
 from results.schema import METRICS
@@ -23,6 +25,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 BLOCK = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)```", re.DOTALL)
 # what takes minutes, or needs what a test machine lacks, is parsed in full and planned, but not carried out
 PLANNED = {"run quick": "--dry-run", "run paper": "--dry-run", "data train": "--help", "data pretrain": "--help"}
+PLANNED |= {"results merge results/a": "--help", "report paper": "--help"}
 
 
 def command(line: str) -> list[str]:
@@ -74,6 +77,7 @@ def test_names_shown_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
+    assert set(re.findall(r"python -m\s+benchmark ([a-z-]+)", text)) <= set(get_command(app).list_commands(None))
     shown = set(re.findall(r"`((?:envs|methods|baselines|benchmark|results|reports|docs)/[\w./-]*)`", text))
     written = set(re.findall(r"<!-- file: (\S+) -->", text))
     made = {"reports/out/", "reports/out/index.html", "results/runs/", "results/cache/", "results/verified"}
