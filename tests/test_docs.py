@@ -1,6 +1,7 @@
 """Documentation cannot lie: its files are written, its commands run, its names looked up."""
 
 import csv
+import json
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ from typer.main import get_command
 from benchmark.cli import app
 from benchmark.conformance import DYNAMIC, STATIC
 from envs import halfcheetah, maze2d
+from methods.tuned import FOLDER
 from results.schema import METRICS
 from tests.conftest import copy_checkout
 
@@ -109,6 +111,20 @@ def test_measurements_on_a_page_are_those_kept(page: str, data: str) -> None:
     lines = [line.strip() for line in (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").splitlines()]
     first = lines.index(rows[0])
     assert [lines[first], *lines[first + 2 : first + 1 + len(rows)]] == rows and not lines[first + 1 + len(rows)]
+
+
+def test_the_protocol_tells_of_the_studies_what_they_hold() -> None:
+    page = " ".join((ROOT / "docs" / "protocol.md").read_text(encoding="utf-8").split())
+    studies = [json.loads(path.read_text()) for path in FOLDER.glob("*.json")]
+    cost = [round(sum(trial["cpu_seconds"] for trial in study["trials"])) for study in studies]
+    alone = sum(not study["confirmation"]["trials"] for study in studies)
+    stayed = sum(study["chosen"] == study["trials"][0]["settings"] for study in studies)
+    repeated = sum(len({str(trial["settings"]) for trial in study["trials"]}) == 9 for study in studies)
+    assert {len(study["trials"]) for study in studies} == {10}
+    assert f"ten trials took {min(cost)} to {max(cost)} CPU seconds" in page
+    assert f"In {alone} of {len(studies)} studies no trial beat the first one, in {stayed - alone} the second " in page
+    assert f"went back to it, in {len(studies) - stayed} the settings are new" in page
+    assert f"In {repeated} studies settings were drawn once more" in page
 
 
 def test_default_demonstrations_are_the_most_before_bc_saturates_in_the_table_of_its_records() -> None:
