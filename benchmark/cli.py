@@ -159,28 +159,23 @@ def status(
     store = open_store(results)
     records, corrupt = store.load()
     known = {record.id: record for record in records}
-    rows = [
-        {
-            "id": cell.id,
-            "method": cell.method,
-            "task": cell.task,
-            "seed": cell.seed,
-            "variant": cell.variant,
-            "status": known[cell.id].status if cell.id in known else store.under_way(cell.id) or "missing",
-            "reason": known[cell.id].reason if cell.id in known else "",
-        }
-        for cell in cells
-    ]
-    counts = Counter(str(row["status"]) for row in rows)
-    names = {cell.id: str(cell) for cell in cells}
+    rows = []
+    for cell in cells:
+        row = {name: getattr(cell, name) for name in ("id", "method", "task", "seed", "variant")}
+        if (record := known.get(cell.id)) is not None:
+            row |= {"status": record.status, "reason": record.reason}
+        else:
+            row |= {"status": store.under_way(cell.id) or "missing", "reason": ""}
+        rows.append(row)
+    counts = Counter(row["status"] for row in rows)
     if as_json:
         found = {"counts": counts, "corrupt": [str(c.path) for c in corrupt], "cells": rows}
         print(json.dumps({**found, "unavailable": registry.unavailable}, indent=1))
         return
-    for row in rows:
+    for cell, row in zip(cells, rows, strict=True):
         if row["status"] not in ("ok", "missing"):
-            print(f"{row['id']}  {row['status']:12}{names[str(row['id'])]}{': ' * bool(row['reason'])}{row['reason']}")
-        if (error := store.folder(str(row["id"])) / "error.txt").is_file():
+            print(f"{cell.id}  {row['status']:12}{cell}{': ' * bool(row['reason'])}{row['reason']}")
+        if (error := store.folder(cell.id) / "error.txt").is_file():
             print(f"{'':18}{error}")
     warn_unavailable(registry)
     warn_corrupt(store)
@@ -242,11 +237,8 @@ def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NA
         if not result.passed:
             print(f"      what must hold: {result.rule}")
     failed = sum(not result.passed for _, result in results)
-    print(
-        f"{failed} of {len(results)} checks failed: {GUIDE} explains each"
-        if failed
-        else f"{len(results)} checks passed"
-    )
+    said = f"{failed} of {len(results)} checks failed: {GUIDE} explains each"
+    print(said if failed else f"{len(results)} checks passed")
     raise typer.Exit(1 if failed else 0)
 
 

@@ -130,7 +130,7 @@ def _description(source: str, dataset: "Dataset", task: str | None, made: bool) 
     from envs.formats import content_hash
 
     trajectories, returns = dataset.trajectories, dataset.returns.astype(np.float64)
-    quantiles = np.quantile(returns, [0, 0.25, 0.5, 0.75, 1]).tolist()
+    quantiles = dict(zip(("min", "q25", "median", "q75", "max"), np.quantile(returns, np.arange(5) / 4), strict=True))
     d4rl, reference = None, (REFERENCES | VARIANTS).get(task or "")
     if reference is not None:
         score: float | None = reference.score(float(returns.mean()))
@@ -144,10 +144,7 @@ def _description(source: str, dataset: "Dataset", task: str | None, made: bool) 
         "steps": trajectories.steps,
         "observations": list(trajectories.obs.shape),
         "actions": list(trajectories.acts.shape),
-        "returns": {
-            **dict(zip(("min", "q25", "median", "q75", "max"), quantiles, strict=True)),
-            "mean": float(returns.mean()),
-        },
+        "returns": {name: float(value) for name, value in (quantiles | {"mean": returns.mean()}).items()},
         "d4rl": d4rl,
         "coverage": coverage(trajectories.obs),
         "licence": MADE_HERE if made else "that of the file's origin",

@@ -143,7 +143,7 @@ class Evidence:
         if len(known) == 1:
             ((only, values),) = known.items()
             return {s: (only, v) for s, v in values.items()}
-        sign = METRICS[metric].better or 1
+        sign = METRICS[metric].better
         whole = {m: v for m, v in known.items() if v.keys() == seeds}
         found: Values = {}
         for seed in seeds if whole else ():
@@ -153,7 +153,7 @@ class Evidence:
         return found
 
     def _finding(self, claim: Claim, task: str, metric: str, us: Values, them: Values) -> Finding:
-        sign, n = METRICS[metric].better or 1, len(us)
+        sign, n = METRICS[metric].better, len(us)
         ours, theirs = (np.array([v for _, v in side.values()], float) for side in (us, them))
         key = ("claim", claim.id, task, metric, *sorted({m for m, _ in us.values()}))
         gap, interval = paired_difference([sign * ours], [sign * theirs], rng_for(*key))

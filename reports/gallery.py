@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 import seaborn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from reports import artefacts, mazes, plots, studies
 from reports.frame import Runs
 from reports.plots import Drawing
-from reports.style import RC
+from reports.style import HOUSE
 from results.schema import Record
 from results.store import Store
 
@@ -101,7 +101,8 @@ def figures(
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever the user has set
-        seaborn.set_theme("paper", "ticks", rc=RC)  # ours over seaborn's
+        seaborn.set_theme("paper", "ticks")
+        matplotlib.style.use(HOUSE)  # ours over seaborn's
         for key, (caption, made) in FIGURES.items():
             number, name = key.split()
             if wanted not in ("", number, name):

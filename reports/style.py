@@ -1,8 +1,8 @@
-"""House style: one colour and marker per method in every figure, fonts, widths."""
+"""House style: one colour and marker per method in every figure; fonts and widths stand in ``house.mplstyle``."""
 
 import hashlib
+from pathlib import Path
 from textwrap import wrap
-from typing import Any
 
 COLUMN = 3.35  # inches: every figure is as wide as one column of a paper, and read at that size
 INK, FAINT, WALL = "#222222", "#d9d9d9", "#4a4a4a"
@@ -34,44 +34,7 @@ KNOWN: dict[str, tuple[str, str]] = {
 # for methods without a fixed colour: Paul Tol's muted scheme, less what is too near to the above
 OTHERS = ("#AA4466", "#DDCC77", "#4477AA", "#997700", "#BB5566", "#004488")
 OTHER_MARKERS = "h8*HpdD"
-
-RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are the same everywhere
-    "font.size": 6.5,
-    "axes.titlesize": 6.5,
-    "axes.labelsize": 6.5,
-    "figure.titlesize": 7,
-    "figure.labelsize": 6.5,
-    "xtick.labelsize": 6,
-    "ytick.labelsize": 6,
-    "legend.fontsize": 6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.linewidth": 0.5,
-    "axes.labelpad": 2,
-    "axes.titlepad": 3,
-    "xtick.major.width": 0.5,
-    "ytick.major.width": 0.5,
-    "xtick.major.size": 2,
-    "ytick.major.size": 2,
-    "xtick.minor.size": 1.2,
-    "ytick.minor.size": 1.2,
-    "xtick.major.pad": 2,
-    "ytick.major.pad": 2,
-    "lines.linewidth": 0.8,
-    "lines.markeredgewidth": 0.3,
-    "legend.handletextpad": 0.4,
-    "legend.columnspacing": 1,
-    "figure.constrained_layout.h_pad": 0.02,
-    "figure.constrained_layout.w_pad": 0.02,
-    "legend.frameon": False,
-    "figure.dpi": 100,
-    "savefig.dpi": 300,
-    "pdf.fonttype": 42,  # text stays text
-    "text.parse_math": False,  # a dollar sign in a method's title is a dollar sign
-    "figure.constrained_layout.use": True,
-}
+HOUSE = Path(__file__).parent / "house.mplstyle"
 
 
 def look(method: str) -> tuple[str, str]:

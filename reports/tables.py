@@ -28,7 +28,7 @@ from results.schema import COSTS, METRICS, Metric
 MAIN = ("score_seen", "score_unseen", "d4rl_score", "erc_pearson", "erc_pearson_mixture")
 HEADLINE = ("score_seen", "score_unseen", "erc_pearson")
 AGGREGATE = ("normalized_score", "erc_pearson")
-ARROWS = {1: " ↑", -1: " ↓", 0: ""}
+ARROWS = {1: " ↑", -1: " ↓"}
 NONE = "\N{EN DASH}"
 WITHIN = "Within one run"
 TIED = "whose paired difference to it has an interval that holds 0"
@@ -126,7 +126,7 @@ def winners(runs: Runs, task: str, metric: str) -> set[str]:
     values: dict[str, Strata] = {}
     for method in runs.methods:
         found = estimate(runs, task, method, metric)
-        if about(metric).better and method not in runs.controls and found.n == found.expected >= MIN_SEEDS:
+        if method not in runs.controls and found.n == found.expected >= MIN_SEEDS:
             values[method] = [runs.of(task, method)[metric].to_numpy(float)]
     return tied(values, about(metric).better, pooled_mean, "tie", task, metric)
 
