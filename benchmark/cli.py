@@ -136,7 +136,7 @@ def run(
     if not reporting:
         return
     # what else of the suite stands is shown too: running one method must not empty the tables of the others
-    shown = {cell.place: cell for cell in grid_of(suite, None, None, None, None)[1] if store.get(cell.id)}
+    shown = {cell.place: cell for cell in grid_of(suite)[1] if store.get(cell.id)}
     shown |= {cell.place: cell for cell in cells}
     own = [cell for cell in shown.values() if cell.suite == name]  # suites that ran along have reports of their own
     text = report_commands.write_report(store, out, name, {cell.id: cell.place for cell in own or cells})

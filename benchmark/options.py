@@ -34,7 +34,11 @@ def discovered() -> "Registry":
 
 
 def grid_of(
-    suite: str, methods: list[str] | None, tasks: list[str] | None, seeds: str | None, assigned: list[str] | None
+    suite: str,
+    methods: list[str] | None = None,
+    tasks: list[str] | None = None,
+    seeds: str | None = None,
+    assigned: list[str] | None = None,
 ) -> tuple[str, list["Cell"], "Registry"]:
     """The suite's name, its cells as these options narrow or change them, and what there is to run."""
     from benchmark.suite import grid, parse_assignments, parse_seeds

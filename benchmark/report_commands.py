@@ -47,12 +47,12 @@ def report(
 def _to_report(suite: str, results: Path, also: bool = False) -> tuple["Store", str, Expected | None]:
     """The store, the suite's name, and its runs by id, with those of suites that run along if ``also``; None for all
     records of that name, made by other code. Runs of more seeds than the suite's own are its runs too."""
-    name, cells, _ = grid_of(suite, None, None, None, None)
+    name, cells, _ = grid_of(suite)
     store = open_store(results)
     records = store.load()[0]
     ids, own = {record.id for record in records}, {cell.seed for cell in cells}
     if more := {record.seed for record in records if record.suite == name} - own:
-        cells += [cell for cell in grid_of(suite, None, None, ",".join(map(str, more)), None)[1] if cell.id in ids]
+        cells += [cell for cell in grid_of(suite, seeds=",".join(map(str, more)))[1] if cell.id in ids]
     cells = [cell for cell in cells if also or cell.suite == name]
     if ids & {cell.id for cell in cells}:
         return store, name, {cell.id: cell.place for cell in cells}

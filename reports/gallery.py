@@ -29,10 +29,7 @@ FIGURES: dict[str, tuple[str, Maker]] = {  # number and name as typed; what it s
     ),
     "2 paths": ("Ways taken from seen and unseen starts", lambda runs, load, _: mazes.paths(runs, load)),
     "3 film": ("The guided reverse process, from noise to plans", lambda runs, load, _: mazes.films(runs, load)),
-    "4 curves": (
-        "True score over environment steps and over CPU seconds",
-        lambda runs, *_: [plots.curves(runs)],
-    ),
+    "4 curves": ("True score over environment steps and over CPU seconds", lambda runs, *_: [plots.curves(runs)]),
     "5 scores": ("Score and ERC with 95 % intervals", lambda runs, *_: plots.scores(runs)),
     "6 understanding": (
         "Return against reward quality, one point per run: who imitates without understanding",

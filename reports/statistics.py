@@ -37,10 +37,8 @@ def iqm(values: ArrayLike) -> float:
     return float(stats.trim_mean(np.asarray(values, float).ravel(), 0.25))
 
 
-def interval(
-    strata: Strata, statistic: Callable[..., Any], rng: np.random.Generator, level: float = 0.95
-) -> Interval | None:
-    """Student's interval of any statistic from a stratified bootstrap: estimate +- t(d) * standard error.
+def interval(strata: Strata, statistic: Callable[..., Any], rng: np.random.Generator) -> Interval | None:
+    """Student's 95 % interval of any statistic from a stratified bootstrap: estimate +- t(d) * standard error.
 
     Percentiles of resamples never leave the range of the data: with three values they hold at most 75 %. So resampling
     only gives the variance v_k that each stratum adds, times n_k / (n_k - 1), since the plug-in is too small by that.
@@ -51,7 +49,6 @@ def interval(
         strata: per task, float ``[n_k]``, one value per seed.
         statistic: takes the strata as separate arguments, each ``[.., n_k]``, and ``axis``; returns ``[..]``.
         rng: draws the resamples.
-        level: nominal coverage, in (0, 1).
 
     Returns:
         None where a stratum has fewer than :data:`MIN_SEEDS` values.
@@ -71,7 +68,7 @@ def interval(
     if variance == 0:
         return Interval(estimate, estimate)
     freedom = variance**2 / np.sum(np.square(spreads) / freedoms)
-    half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance)
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
     return Interval(float(estimate - half), float(estimate + half))
 
 

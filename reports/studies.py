@@ -152,7 +152,7 @@ def failure_modes(runs: Runs) -> Drawing:
     if not family:
         return Drawing("failures", None, ["no run of the thesis' method"])
     figure = Figure(figsize=(COLUMN, 5.2))
-    ratios = [len(rows) for _, rows in LINKS] + [3.5]
+    ratios = [*map(len, LINKS.values()), 3.5]
     axes = figure.subplots(len(ratios), len(runs.tasks), sharey="row", squeeze=False, height_ratios=ratios)
     for row in (*axes[:-2], axes[-1]):  # between them errors, whose unit is the task's
         for ax in row[1:]:
@@ -160,7 +160,7 @@ def failure_modes(runs: Runs) -> Drawing:
     missing: set[str] = set()
     for column, (task, title) in zip(axes.T, runs.tasks.items(), strict=True):
         column[0].set_title(two_lines(clean(title)))
-        for ax, (_, rows) in zip(column, LINKS, strict=False):
+        for ax, rows in zip(column, LINKS.values(), strict=False):
             for j, (_, metric, control) in enumerate(rows):
                 for k, method in enumerate(family):
                     missing |= _dot(ax, runs, task, control or method, metric, j + 0.2 * (k - 1), look(method))
@@ -178,7 +178,7 @@ def failure_modes(runs: Runs) -> Drawing:
         column[-1].set(yscale="log", xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
         column[-1].xaxis.set_major_formatter("{x:g}")
         column[-1].yaxis.set_major_formatter("{x:g}")
-    for row, said in zip(axes, [*(said for said, _ in LINKS), "share of updates"], strict=True):
+    for row, said in zip(axes, [*LINKS, "share of updates"], strict=True):
         row[len(row) // 2].set_xlabel(said)
     axes[-1][0].set_ylabel("gradient norm\n(dashed: loss)", fontsize=6)
     legend(figure, runs, family)
@@ -186,38 +186,26 @@ def failure_modes(runs: Runs) -> Drawing:
 
 
 # of each part of figure 10: what is measured, and its rows: name, metric, control in whose place the method stands else
-LINKS: list[tuple[str, list[tuple[str, str, str]]]] = [
-    (
-        "score",
-        [
-            ("guided by\nnothing", "normalized_score", "unguided-diffuser"),
-            ("learnt\nreward", "normalized_score", ""),
-            ("true\nreward", "normalized_score", "oracle-diffuser"),
-        ],
-    ),
-    (
-        "correlation",
-        [
-            ("windows,\nsame start", "window_pearson_within", ""),
-            ("windows,\nany start", "window_pearson_overall", ""),
-            ("episodes\n(ERC)", "erc_pearson", ""),
-        ],
-    ),
-    (
-        "share of plans through a wall",
-        [
-            ("base\nmodel", "plan_wall_crossings", "unguided-diffuser"),
-            ("guided", "plan_wall_crossings", ""),
-        ],
-    ),
-    (
-        "one-step error: cells of position; HalfCheetah: sd of states",
-        [
-            ("base\nmodel", "plan_one_step_error", "unguided-diffuser"),
-            ("guided", "plan_one_step_error", ""),
-        ],
-    ),
-]
+LINKS: dict[str, list[tuple[str, str, str]]] = {
+    "score": [
+        ("guided by\nnothing", "normalized_score", "unguided-diffuser"),
+        ("learnt\nreward", "normalized_score", ""),
+        ("true\nreward", "normalized_score", "oracle-diffuser"),
+    ],
+    "correlation": [
+        ("windows,\nsame start", "window_pearson_within", ""),
+        ("windows,\nany start", "window_pearson_overall", ""),
+        ("episodes\n(ERC)", "erc_pearson", ""),
+    ],
+    "share of plans through a wall": [
+        ("base\nmodel", "plan_wall_crossings", "unguided-diffuser"),
+        ("guided", "plan_wall_crossings", ""),
+    ],
+    "one-step error: cells of position; HalfCheetah: sd of states": [
+        ("base\nmodel", "plan_one_step_error", "unguided-diffuser"),
+        ("guided", "plan_one_step_error", ""),
+    ],
+}
 
 
 def _dot(ax: Axes, runs: Runs, task: str, method: str, metric: str, row: float, style: tuple[str, str]) -> set[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -229,68 +229,63 @@ def certainty(runs: Runs, task: str, metrics: Sequence[str]) -> list[Cell]:
     return cells
 
 
-def _grouped(runs: Runs, name: str, group: str, said: str, part: Callable[[str], bool] = lambda metric: True) -> Table:
+@dataclass(frozen=True)
+class Grouped:
     """A table of all metrics of (part of) a group that any run has: what the schema gains appears by itself."""
-    metrics = measured(runs, [m for m in METRICS if METRICS[m].group == group and part(m)])
-    of_reward = group not in ("imitation", "planning")
-    header = [*["Kind"] * of_reward, *map(label, metrics)]
-    if not metrics:
-        return Table(name, f"{said}No run has one of these. {reading(runs)}", header, [], data(runs, [], []))
-    kinds = {m: sorted({*runs.table.reward_kind[runs.table.method == m]} - {"", "none"}) for m in runs.methods}
-    shown = [*runs.methods]
-    if of_reward:
-        shown = [m for m in shown if kinds[m]]
-    elif group == "planning":
-        shown = [m for m in shown if runs.table.loc[runs.table.method == m, metrics].notna().any(axis=None)]
-    sections = []
-    for task, title in runs.tasks.items():
-        entries = _metrics(runs, task, metrics)
-        own = {m: [Cell("/".join(kinds[m]))] * of_reward + entries(m) for m in shown}
-        sections.append(Section(title, _lines(runs, own.__getitem__, shown)))
-    if any(metric in record.spread for record in runs.records.values() for metric in metrics):
-        blank = [Cell("")] * of_reward
-        lines = [Line(t, False, [*blank, *certainty(runs, k, metrics)]) for k, t in runs.tasks.items()]
-        sections.append(Section(WITHIN, lines))
-        said += f"{WITHIN}: half of a 95 % interval over its own n episodes or steps, mean over contestants. "
-    if without := [title for m, title in runs.methods.items() if m not in shown]:
-        said += f"Without {'a reward' if of_reward else 'one'} in any run, so not listed: {'; '.join(without)}. "
-    return Table(name, said + reading(runs), header, sections, data(runs, metrics, shown))
+
+    name: str
+    group: str
+    said: str
+    part: Callable[[str], bool] = lambda metric: True
+
+    def __call__(self, runs: Runs) -> Table:
+        """The table."""
+        metrics = measured(runs, [m for m in METRICS if METRICS[m].group == self.group and self.part(m)])
+        of_reward, said = self.group not in ("imitation", "planning"), self.said
+        header = [*["Kind"] * of_reward, *map(label, metrics)]
+        if not metrics:
+            caption = f"{said}No run has one of these. {reading(runs)}"
+            return Table(self.name, caption, header, [], data(runs, [], []))
+        kinds = {m: sorted({*runs.table.reward_kind[runs.table.method == m]} - {"", "none"}) for m in runs.methods}
+        shown = [*runs.methods]
+        if of_reward:
+            shown = [m for m in shown if kinds[m]]
+        elif self.group == "planning":
+            shown = [m for m in shown if runs.table.loc[runs.table.method == m, metrics].notna().any(axis=None)]
+        sections = []
+        for task, title in runs.tasks.items():
+            entries = _metrics(runs, task, metrics)
+            own = {m: [Cell("/".join(kinds[m]))] * of_reward + entries(m) for m in shown}
+            sections.append(Section(title, _lines(runs, own.__getitem__, shown)))
+        if any(metric in record.spread for record in runs.records.values() for metric in metrics):
+            blank = [Cell("")] * of_reward
+            lines = [Line(t, False, [*blank, *certainty(runs, k, metrics)]) for k, t in runs.tasks.items()]
+            sections.append(Section(WITHIN, lines))
+            said += f"{WITHIN}: half of a 95 % interval over its own n episodes or steps, mean over contestants. "
+        if without := [title for m, title in runs.methods.items() if m not in shown]:
+            said += f"Without {'a reward' if of_reward else 'one'} in any run, so not listed: {'; '.join(without)}. "
+        return Table(self.name, said + reading(runs), header, sections, data(runs, metrics, shown))
 
 
 def _of_returns(metric: str) -> bool:
     return metric.startswith("erc_")
 
 
+def _of_steps(metric: str) -> bool:
+    return not _of_returns(metric)
+
+
 KIND = "Kind: what the method calls its reward (raw, shaped, or of whole trajectories). "
-imitation = partial(
-    _grouped,
-    name="imitation",
-    group="imitation",
-    said="Imitation: scores, returns, and distances to the demonstrator's states. ",
+OF_RETURNS = f"Reward quality: returns, by measure and coverage. {KIND}"
+OF_STEPS = f"Reward quality: steps and windows, by measure and coverage. {KIND}"
+imitation = Grouped(
+    "imitation", "imitation", "Imitation: scores, returns, and distances to the demonstrator's states. "
 )
-planning = partial(
-    _grouped, name="planning", group="planning", said="Plans of diffusion planners against the simulator. "
-)
-erc = partial(
-    _grouped,
-    name="erc",
-    group="correlation",
-    said=f"Reward quality: returns, by measure and coverage. {KIND}",
-    part=_of_returns,
-)
-reward = partial(
-    _grouped,
-    name="reward",
-    group="correlation",
-    said=f"Reward quality: steps and windows, by measure and coverage. {KIND}",
-    part=lambda metric: not _of_returns(metric),
-)
-distance = partial(
-    _grouped, name="distance", group="distance", said=f"Distances between learnt and true reward. {KIND}"
-)
-reoptimised = partial(
-    _grouped, name="reoptimised", group="reoptimised", said=f"Fresh agents trained on the learnt reward alone. {KIND}"
-)
+planning = Grouped("planning", "planning", "Plans of diffusion planners against the simulator. ")
+erc = Grouped("erc", "correlation", OF_RETURNS, _of_returns)
+reward = Grouped("reward", "correlation", OF_STEPS, _of_steps)
+distance = Grouped("distance", "distance", f"Distances between learnt and true reward. {KIND}")
+reoptimised = Grouped("reoptimised", "reoptimised", f"Fresh agents trained on the learnt reward alone. {KIND}")
 
 
 def _identities(runs: Runs) -> dict[str, dict[str, Any]]:
