@@ -6,7 +6,6 @@ It may use the task's true reward, as any maker of demonstrations does; no metho
 import hashlib
 import json
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +27,7 @@ from envs.datasets import truth_dir
 from envs.problem import Policy
 from envs.rollout import rollout
 from envs.seeding import seed_of, stream
+from results.store import write_whole
 
 LEVELS: Mapping[str, float] = {"medium-low": 3_000, "medium": 4_500}  # mean return to reach
 EPISODES = 20  # per measurement
@@ -54,16 +54,6 @@ class Recipe:
 RECIPE, CONFIG = Recipe(), SACConfig()
 
 
-def write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def returns(policy: Policy, starts: NDArray[np.float64]) -> NDArray[np.float64]:
     """True undiscounted returns of one episode from each start, float64 ``[n]``."""
     run = rollout(halfcheetah.make_env(len(starts)), policy, starts, np.random.default_rng(0))
@@ -83,8 +73,8 @@ def keep(path: Path, sac: SAC, seed: int, recipe: Recipe, curve: list[dict[str, 
         "versions": {name: version(name) for name in ("torch", "mujoco", "gymnasium", "numpy")},
         "curve": curve,
     }
-    write(path.with_suffix(".json"), json.dumps(described).encode())
-    write(path, content)
+    write_whole(path.with_suffix(".json"), json.dumps(described).encode())
+    write_whole(path, content)
 
 
 def run(seed: int, config: SACConfig, recipe: Recipe, folder: Path, progress: Progress) -> Iterator[None]:
@@ -144,10 +134,10 @@ def publish(name: str, snapshot: Path, out: Path) -> dict[str, Any]:
         }
     described |= json.loads(snapshot.with_suffix(".json").read_text())
     path = out / f"halfcheetah-{name}.safetensors"
-    write(path, snapshot.read_bytes())
+    write_whole(path, snapshot.read_bytes())
     text = json.dumps(described, indent=1)
     row_per_line = re.sub(r"\n {3,}|\n  (?=[]}])", " ", text)  # of the curve
-    write(path.with_suffix(".json"), f"{row_per_line}\n".encode())
+    write_whole(path.with_suffix(".json"), f"{row_per_line}\n".encode())
     return described
 
 

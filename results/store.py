@@ -30,6 +30,21 @@ def _small(digits: str) -> int:
     return int(digits)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all: temporary file, fsync, rename."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
 class StoreError(Exception):
     """The folder cannot be used; says why and what to do."""
 
@@ -138,9 +153,10 @@ class Store:
         return "interrupted" if any((self.root / WORK).glob(f"**/{id}.state")) else ""
 
     def commit(self, record: Record) -> None:
-        """Moves the run's workspace, if any, into place, then writes the record: temporary file, fsync, rename."""
+        """Moves the run's workspace, if any, into place, then writes the record."""
+        content = record.model_dump(mode="json")
         # JSON has no NaN: a record that holds one is refused before anything is moved
-        json.dumps(record.model_dump(mode="json"), allow_nan=False)
+        text = json.dumps({**content, "digest": _digest(content)}, indent=1, allow_nan=False)
         target = self.path(record.id)
         work = self.root / WORK / record.id
         if work.exists():
@@ -149,18 +165,7 @@ class Store:
                 self.folder(record.id).unlink()
             shutil.rmtree(self.folder(record.id), ignore_errors=True)
             os.rename(work, self.folder(record.id))
-        temporary = self.root / f".{record.id}-{os.getpid()}.tmp"
-        content = record.model_dump(mode="json")
-        try:
-            with open(temporary, "w") as file:
-                json.dump({**content, "digest": _digest(content)}, file, indent=1, allow_nan=False)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+        write_whole(target, text.encode())
         shutil.rmtree(self.state_folder(record.id), ignore_errors=True)
 
     def get(self, id: str) -> Record | None:
