@@ -45,8 +45,8 @@ class Finding:
         return "within" if self.low <= self.again <= self.high else "outside"
 
 
-def prediction_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
-    """Where one more draw falls with probability ``level``, given ``n`` draws ``values`` of the same normal variable.
+def prediction_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Where one more draw falls with probability :data:`LEVEL`, given ``n`` draws ``values`` of the same normal variable.
 
     Mean plus and minus Student's quantile of ``n - 1`` degrees of freedom times ``sd * sqrt(1 + 1 / n)`` (Hahn and
     Meeker 1991, section 4.1), widened by rounding errors; None for fewer than two.
@@ -55,7 +55,7 @@ def prediction_interval(values: Sequence[float], level: float = LEVEL) -> tuple[
     if n < 2:
         return None
     mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * sd * math.sqrt(1 + 1 / n) + 1e-9 * max(1.0, abs(mean))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd * math.sqrt(1 + 1 / n) + 1e-9 * max(1.0, abs(mean))
     return mean - half, mean + half
 
 

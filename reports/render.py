@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 DAGGER = "†"
 LATIN = frozenset(map(chr, range(0xA1, 0x180)))  # what LaTeX prints without further packages
+TITLE = 29  # characters of a title in a terminal
 HEADING = 20  # characters of a line of a heading in LaTeX
 BRIEF = {"failed": "fail", "timeout": "time", "missing": "miss", "skipped": "skip"}  # in a terminal
 _LATEX = {
@@ -204,11 +205,10 @@ def html_table(table: Table) -> str:
     return TEMPLATES.get_template("table.html").render(table=table)
 
 
-def plain(table: Table, width: int = 29) -> str:
+def plain(table: Table) -> str:
     """For a terminal: values and statuses without intervals.
 
-    ``*`` marks what other formats print bold, ``!`` a mean over fewer runs than expected; titles over ``width``
-    characters are cut.
+    ``*`` marks what other formats print bold, ``!`` a mean over fewer runs than expected; long titles are cut.
     """
 
     def short(text: str, most: int) -> str:
@@ -221,14 +221,14 @@ def plain(table: Table, width: int = 29) -> str:
 
     def block(lines: Sequence[Line]) -> list[str]:
         return [
-            f"{short(line.title, width) + DAGGER * line.control:<{first}}"
+            f"{short(line.title, TITLE) + DAGGER * line.control:<{first}}"
             + "".join(f" {entry(cell):>{w}}" for cell, w in zip(line.cells, widths, strict=True))
             for line in lines
         ]
 
     out = []
     for section in table.sections:
-        first = max(map(len, [short(line.title, width) + DAGGER for line in section.lines]), default=0)
+        first = max(map(len, [short(line.title, TITLE) + DAGGER for line in section.lines]), default=0)
         widths = [
             max([len(h) + 1, *(len(entry(line.cells[i])) for line in section.lines)])
             for i, h in enumerate(map(clean, table.header))

@@ -55,6 +55,6 @@ def short(title: str, most: int = 30) -> str:
     return title if len(title) <= most else title[: most - 1] + "…"
 
 
-def two_lines(title: str, most: int = 18) -> str:
+def two_lines(title: str) -> str:
     """A title that fits beside an axis or above a small panel."""
-    return "\n".join(wrap(title, most, max_lines=2, placeholder="…", break_on_hyphens=False))
+    return "\n".join(wrap(title, 18, max_lines=2, placeholder="…", break_on_hyphens=False))
