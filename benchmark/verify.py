@@ -46,7 +46,7 @@ class Finding:
 
 
 def prediction_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Where one more draw falls with probability :data:`LEVEL`, given ``n`` draws ``values`` of the same normal variable.
+    """Where one more draw falls with probability :data:`LEVEL`, given ``n`` draws of the same normal variable.
 
     Mean plus and minus Student's quantile of ``n - 1`` degrees of freedom times ``sd * sqrt(1 + 1 / n)`` (Hahn and
     Meeker 1991, section 4.1), widened by rounding errors; None for fewer than two.
