@@ -88,7 +88,7 @@ class Record(BaseModel):
 
 
 def _described() -> dict[str, Metric]:
-    found = {}
+    found: dict[str, Metric] = {}
     for group in yaml.safe_load((Path(__file__).parent / "metrics.yaml").read_text(encoding="utf-8")):
         shared = group.pop("shared")
         found |= {name: Metric(**shared, **own) for name, own in group.items()}
