@@ -322,14 +322,18 @@ def confirm(
     from benchmark.confirm import anywhere_distance
     from benchmark.confirm import confirm as second_round
     from benchmark.suite import load_suite, parse_seeds
-    from benchmark.tune import Attempt, named_attempt
+    from benchmark.tune import Attempt, named_attempt, terms
     from methods.tuned import FOLDER
 
-    content, fresh = load_suite(suite)[1], parse_seeds(seeds)
-    paths = [FOLDER / f"{method}--{task}.json" for task, method in product(tasks.split(","), methods.split(","))]
-    for path in paths:
+    registry, content, fresh, paths = discovered(), load_suite(suite)[1], parse_seeds(seeds), []
+    for task, method in product(tasks.split(","), methods.split(",")):
+        path = FOLDER / f"{method}--{task}.json"
         if not path.exists():
             raise UserError(f"{path}: no such study; `python -m benchmark tune` makes one")
+        study, given = json.loads(path.read_text()), terms(content, registry.task(task)[0])
+        if (had := {name: study[name] for name in given}) != given:
+            raise UserError(f"{path}: the study had {had}, suite {suite} gives {given}: take the study's suite")
+        paths.append(path)
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
 
         def elsewhere(method: str, task: str, chosen: dict[str, Any]) -> "Future[Attempt]":

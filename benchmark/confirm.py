@@ -12,6 +12,7 @@ from envs.problem import Task
 from envs.rollout import rollout
 from envs.seeding import stream
 from methods.base import Learned
+from results.store import write_whole
 
 EPISODES = 20
 CRITERION = (
@@ -78,7 +79,5 @@ def _decide(path: Path, study: dict[str, Any], seeds: list[int], runs: list[dict
     study["confirmation"] = {"criterion": CRITERION, "seeds": seeds, "trials": runs}
     good = [run for run in runs if run["value"] is not None]
     study["chosen"] = min(good, key=lambda run: float(run["value"]))["settings"] if good else rivals(study)[0]
-    whole = path.with_suffix(".tmp")
-    whole.write_text(json.dumps(study, indent=1) + "\n")
-    whole.replace(path)
+    write_whole(path, f"{json.dumps(study, indent=1)}\n".encode())
     return dict(study["chosen"])

@@ -136,12 +136,15 @@ def compare(
     for name in metric or []:
         if name not in METRICS | COSTS:
             raise unknown("metric", name, METRICS | COSTS)
-    sides = []
+    sides, known = [], set[str]()
     for store in (open_store(before), open_store(after)):
         warn_corrupt(store)
         if not (records := store.load()[0]):
             raise UserError(f"no records in {store.root}: `python -m benchmark run --results {store.root}` makes some")
+        known |= {r.method for r in records}
         sides.append([r for r in records if not method or r.method in method])
+    for name in set(method or []) - known:
+        raise unknown("method", name, known)
     try:
         table, worse = comparison.compare(sides[0], sides[1], metric or comparison.COMPARED)
     except ValueError as error:

@@ -75,6 +75,10 @@ class Suite(BaseModel):
     also: list[str] = []  # suites that are run along with it, each reported under its own name
     _files: dict[Path, str] = PrivateAttr({})  # texts that it was read from, to say where an error stands
 
+    def budget(self, task: Task) -> int:
+        """The environment steps that it gives methods on a task."""
+        return int(_of(self.step_budget, task.name, task.step_budget))
+
     def demonstrations(self, task: Task) -> list[int]:
         """The numbers of demonstrations that it runs a task with."""
         given = _of(self.demos, task.name, task.default_demos)
@@ -281,7 +285,7 @@ def cells(
         reoptimise = _of(_of(suite.reoptimise, solver.name, {}), posed.name, 0)
         decides: dict[str, Any] = {
             "seed": seed,
-            "step_budget": _of(suite.step_budget, posed.name, posed.step_budget),
+            "step_budget": suite.budget(posed),
             "base_seed": seed if suite.base_seed == "cell" else suite.base_seed,
             "eval_starts": suite.eval_starts,
         }

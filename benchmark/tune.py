@@ -25,6 +25,7 @@ from envs.seeding import seed_of, stream
 from methods.base import Learned, Method
 from methods.similarity import gaussian_mmd2
 from methods.tuned import setting
+from results.store import write_whole
 
 FIRST_SEED = 1000  # suites use seeds below it
 HELD_OUT, STATES = 10, 1000
@@ -66,6 +67,11 @@ class Attempt(NamedTuple):
     cpu_seconds: float
 
 
+def terms(suite: Suite, task: Task) -> dict[str, Any]:
+    """What every trial on a task gets: environment steps, demonstrations, seed of the base data."""
+    return {"step_budget": suite.budget(task), "demos": suite.demonstrations(task)[0], "base_seed": suite.base_seed}
+
+
 def attempt(
     method: Method,
     task: Task,
@@ -78,11 +84,13 @@ def attempt(
     began, found = time.process_time(), []
     try:
         config = method.config(**settings_of(method, task, suite, chosen))
-        demos, budget = suite.demonstrations(task)[0], suite.step_budget.get(task.name, task.step_budget)
+        given = terms(suite, task)
         for seed in seeds:
             torch.manual_seed(seed)
             base_seed = seed if suite.base_seed == "cell" else suite.base_seed
-            posed = pose(task, seed, demos, budget, base_seed, False, lambda fraction, values: None)
+            posed = pose(
+                task, seed, given["demos"], given["step_budget"], base_seed, False, lambda fraction, values: None
+            )
             learned = method.fit(posed.problem, config, stream("tuning", method.name, task.name, seed))
             found.append(judge(task, learned, seed))
         if not np.isfinite(found).all():
@@ -200,9 +208,7 @@ class Study:
             "task": self.task.name,
             "criterion": CRITERION,
             "seeds": self.seeds,
-            "step_budget": self.suite.step_budget.get(self.task.name, self.task.step_budget),
-            "demos": self.suite.demonstrations(self.task)[0],
-            "base_seed": self.suite.base_seed,
+            **terms(self.suite, self.task),
             "search": {name: list(values) for name, values in self.method.search.items()},
             "trials": [{"value": t.value, **t.user_attrs} for t in self.finished],
             "chosen": best.user_attrs["settings"],
@@ -212,9 +218,8 @@ class Study:
         """Puts the outcome where :mod:`methods.tuned` finds it."""
         path = folder / f"{self.method.name}--{self.task.name}.json"
         folder.mkdir(parents=True, exist_ok=True)
-        whole = path.with_suffix(".tmp")
-        whole.write_text(json.dumps(self.outcome(), indent=1) + "\n")
-        return whole.replace(path)
+        write_whole(path, f"{json.dumps(self.outcome(), indent=1)}\n".encode())
+        return path
 
 
 Submit = Callable[[Study, dict[str, Any]], "Future[Attempt]"]

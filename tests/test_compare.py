@@ -104,6 +104,8 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert command(monkeypatch, *both) == 1 and command(monkeypatch, *both, "--method", "gail") == 0
     assert command(monkeypatch, *both, "--method", "bc") == 2
     assert "two sets of records are needed, got 1 and 0" in capsys.readouterr().err
+    assert command(monkeypatch, *both, "--method", "gial") == 2
+    assert "unknown method 'gial'. Did you mean gail? Allowed: bc, gail" in capsys.readouterr().err
     assert command(monkeypatch, "compare", folders[0], str(tmp_path / "none")) == 2
     assert f"no records in {tmp_path}/none: `python -m benchmark run --results" in capsys.readouterr().err
     assert command(monkeypatch, "compare", "--metric", "speed", *folders) == 2

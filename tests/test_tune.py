@@ -157,10 +157,11 @@ def test_the_second_round_keeps_what_wins_on_fresh_seeds(
     def found(task: str, *values: tuple[float, float]) -> Path:
         trials = [{"value": value, "settings": {"gain": gain}} for gain, value in values]
         path = tmp_path / f"tests.test_tune:STEER--{task}.json"
-        path.write_text(
-            json.dumps({"method": "tests.test_tune:STEER", "task": task, "seeds": [1000], "trials": trials})
-        )
+        made = {"method": "tests.test_tune:STEER", "task": task, "seeds": [1000], "trials": trials}
+        path.write_text(json.dumps(made | {"step_budget": 4000, "demos": 3, "base_seed": 0}))
         return path
+
+    desk.suite.write_text(desk.suite.read_text() + "demos: {all: 3}\n")
 
     lucky, settled = found("maze2d-umaze", (10.0, 0.2), (-10.0, 0.1)), found("maze2d-large", (10.0, 0.1), (0.0, 0.2))
     command = ("confirm", "tests.test_tune:STEER", "maze2d-umaze,maze2d-large", "--suite", str(desk.suite))
@@ -177,6 +178,8 @@ def test_the_second_round_keeps_what_wins_on_fresh_seeds(
     for seeds, words in (("1000", "must be fresh"), ("0", "must be fresh")):
         code, _, errors = desk.do(*command, "--seeds", seeds)
         assert code == 2 and words in errors
+    code, _, errors = desk.do(*command[:3], "--seeds", "1001")  # under suite quick
+    assert code == 2 and "the study had {'step_budget': 4000, " in errors and "take the study's suite" in errors
     code, _, errors = desk.do("confirm", "bc", "maze2d-umaze", "--seeds", "1001")
     assert code == 2 and "no such study" in errors
 
