@@ -6,8 +6,8 @@ from imitation.algorithms.adversarial.airl import AIRL
 from imitation.rewards.reward_nets import ForwardWrapper, NormalizedRewardNet
 from imitation.util.networks import RunningNorm
 
+from baselines._adversarial_ppo import SEARCH, SMOKE, AdversarialConfig, StepRewardNet, normalised, train
 from baselines._adversary import inputs
-from baselines._imitation import SEARCH, SMOKE, AdversarialConfig, StepRewardNet, normalised, train
 from envs.problem import Problem
 from methods.base import Learned, Method
 from methods.rewards import StepReward

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from imitation.algorithms.adversarial.gail import GAIL
 
+from baselines._adversarial_ppo import SEARCH, SMOKE, AdversarialConfig, StepRewardNet, normalised, train
 from baselines._adversary import DiscriminatorReward, inputs
-from baselines._imitation import SEARCH, SMOKE, AdversarialConfig, StepRewardNet, normalised, train
 from envs.problem import Problem
 from methods.base import Learned, Method
 from methods.tuned import tuned

@@ -330,7 +330,7 @@ def confirm(
         path = FOLDER / f"{method}--{task}.json"
         if not path.exists():
             raise UserError(f"{path}: no such study; `python -m benchmark tune` makes one")
-        study, given = json.loads(path.read_text()), terms(content, registry.task(task)[0])
+        study, given = json.loads(path.read_text()), terms(content, method, registry.task(task)[0])
         if (had := {name: study[name] for name in given}) != given:
             raise UserError(f"{path}: the study had {had}, suite {suite} gives {given}: take the study's suite")
         paths.append(path)

@@ -60,7 +60,8 @@ class Suite(BaseModel):
     tasks: Literal["all"] | list[str] = ALL
     seeds: Seeds  # list, or text such as ``0-4``
     base_seed: Annotated[int, Field(ge=0)] | Literal["cell"] = "cell"  # of the base data: one for all, or the cell's
-    step_budget: dict[str, Count] = {}  # environment steps by task; its own where this says nothing
+    # environment steps by task, or by task and method; the task's own where this says nothing
+    step_budget: dict[str, Count | dict[str, Count]] = {}
     demos: dict[str, Count | Annotated[list[Count], Field(min_length=1)]] = {}  # by task; a list is run through
     eval_starts: Count | None = None  # of each kind; None for all
     timeout_s: float = Field(gt=0)  # after which a cell is ended
@@ -75,9 +76,10 @@ class Suite(BaseModel):
     also: list[str] = []  # suites that are run along with it, each reported under its own name
     _files: dict[Path, str] = PrivateAttr({})  # texts that it was read from, to say where an error stands
 
-    def budget(self, task: Task) -> int:
-        """The environment steps that it gives methods on a task."""
-        return int(_of(self.step_budget, task.name, task.step_budget))
+    def budget(self, method: str, task: Task) -> int:
+        """The environment steps that it gives a method on a task."""
+        given = _of(self.step_budget, task.name, task.step_budget)
+        return int(_of(given, method, task.step_budget) if isinstance(given, dict) else given)
 
     def demonstrations(self, task: Task) -> list[int]:
         """The numbers of demonstrations that it runs a task with."""
@@ -229,7 +231,8 @@ def _check_names(suite: Suite, registry: Registry) -> None:
     for key in {*suite.step_budget, *suite.demos, *inner} - {ALL}:
         registry.task(key)
     if not registry.unavailable:  # a method of a module that cannot be imported is not unknown
-        for name in {*suite.settings, *suite.sweep, *suite.gpus, *suite.reoptimise} - {ALL}:
+        budgets = [name for given in suite.step_budget.values() if isinstance(given, dict) for name in given]
+        for name in {*suite.settings, *suite.sweep, *suite.gpus, *suite.reoptimise, *budgets} - {ALL}:
             registry.method(name)
 
 
@@ -285,7 +288,7 @@ def cells(
         reoptimise = _of(_of(suite.reoptimise, solver.name, {}), posed.name, 0)
         decides: dict[str, Any] = {
             "seed": seed,
-            "step_budget": suite.budget(posed),
+            "step_budget": suite.budget(solver.name, posed),
             "base_seed": seed if suite.base_seed == "cell" else suite.base_seed,
             "eval_starts": suite.eval_starts,
         }

@@ -67,9 +67,10 @@ class Attempt(NamedTuple):
     cpu_seconds: float
 
 
-def terms(suite: Suite, task: Task) -> dict[str, Any]:
-    """What every trial on a task gets: environment steps, demonstrations, seed of the base data."""
-    return {"step_budget": suite.budget(task), "demos": suite.demonstrations(task)[0], "base_seed": suite.base_seed}
+def terms(suite: Suite, method: str, task: Task) -> dict[str, Any]:
+    """What every trial of a method on a task gets: environment steps, demonstrations, seed of the base data."""
+    budget, demos = suite.budget(method, task), suite.demonstrations(task)[0]
+    return {"step_budget": budget, "demos": demos, "base_seed": suite.base_seed}
 
 
 def attempt(
@@ -84,7 +85,7 @@ def attempt(
     began, found = time.process_time(), []
     try:
         config = method.config(**settings_of(method, task, suite, chosen))
-        given = terms(suite, task)
+        given = terms(suite, method.name, task)
         for seed in seeds:
             torch.manual_seed(seed)
             base_seed = seed if suite.base_seed == "cell" else suite.base_seed
@@ -208,7 +209,7 @@ class Study:
             "task": self.task.name,
             "criterion": CRITERION,
             "seeds": self.seeds,
-            **terms(self.suite, self.task),
+            **terms(self.suite, self.method.name, self.task),
             "search": {name: list(values) for name, values in self.method.search.items()},
             "trials": [{"value": t.value, **t.user_attrs} for t in self.finished],
             "chosen": best.user_attrs["settings"],

@@ -10,8 +10,9 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecMonitor
 
-from baselines import _imitation, airl, bc, gail
-from baselines._imitation import Batches, StepRewardNet, exported, moments, normalised, policy_kwargs
+from baselines import _adversarial_ppo, airl, bc, gail
+from baselines._adversarial_ppo import StepRewardNet, normalised
+from baselines._imitation import Batches, exported, moments, policy_kwargs
 from envs.maze2d import LARGE, UMAZE, Waypoints, make_env
 from envs.metered import BudgetExceeded, Meter, MeteredEnv
 from envs.problem import Problem, Trajectories
@@ -169,7 +170,7 @@ def test_airl_reads_out_g_not_the_shaped_reward(monkeypatch: pytest.MonkeyPatch)
 
     def spy(posed, config, trainer_class, net, rng):  # type: ignore[no-untyped-def]
         seen["net"] = net
-        return _imitation.train(posed, config, trainer_class, net, rng)
+        return _adversarial_ppo.train(posed, config, trainer_class, net, rng)
 
     monkeypatch.setattr(airl, "train", spy)
     learned, posed = fitted(airl.METHOD)

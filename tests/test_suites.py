@@ -76,6 +76,22 @@ def test_the_paper_suite_is_what_it_says() -> None:
     assert all(cell.base_seed == cell.seed for cell in made)
 
 
+def test_a_method_may_have_a_step_budget_of_its_own(desk: Desk) -> None:
+    text = SUITE.replace("methods: []", "methods: [bc, gail]")
+    desk.suite.write_text(text.replace("{all: 4000}", "{maze2d-umaze: {all: 5000, gail: 9000}, all: 7000}"))
+    made = cells(*load_suite(str(desk.suite)), registry.discover(), tasks=["maze2d-umaze", "halfcheetah"])
+    given = {(cell.method, cell.task): cell.step_budget for cell in made}
+    assert given == {
+        ("bc", "maze2d-umaze"): 5000,
+        ("gail", "maze2d-umaze"): 9000,
+        ("bc", "halfcheetah"): 7000,
+        ("gail", "halfcheetah"): 7000,
+    }
+    desk.suite.write_text(text.replace("{all: 4000}", "{maze2d-umaze: {gial: 9000}}"))
+    with pytest.raises(UserError, match="unknown method 'gial'.*gail"):
+        cells(*load_suite(str(desk.suite)), registry.discover())
+
+
 def test_the_thesis_suite_has_the_numbers_of_the_thesis() -> None:
     """Oliveira 2024: windows, diffusion steps, networks, guidance, optimiser, chunk compared, demonstrations."""
     shapes = {  # tokens, diffusion steps, scale, first guided step; hidden layers, batch, tokens compared
