@@ -88,7 +88,7 @@ def test_a_method_may_have_a_step_budget_of_its_own(desk: Desk) -> None:
         ("gail", "halfcheetah"): 7000,
     }
     desk.suite.write_text(text.replace("{all: 4000}", "{maze2d-umaze: {gial: 9000}}"))
-    with pytest.raises(UserError, match="unknown method 'gial'.*gail"):
+    with pytest.raises(UserError, match=r"unknown method 'gial'.*gail"):
         cells(*load_suite(str(desk.suite)), registry.discover())
 
 
