@@ -93,25 +93,31 @@ def keep(
     results: Results = RESULTS,
     into: Annotated[Path, typer.Option(help="Folder that gets them.")] = REFERENCE,
 ) -> None:
-    """Copy a suite's records, and what figures show of the first and worst run of each cell, over its older ones."""
+    """Copy a suite's records, and what figures show of the first and worst run of each cell, over its older ones.
+
+    A run that it shares with another suite is kept under its name.
+    """
     import shutil
 
     from reports import artefacts
     from results.store import Store
 
     store, name, expected = _to_report(suite, results, also=True)
-    records = [r for r in store.load()[0] if (r.id in expected if expected else r.suite == name)]
+    names = {cell.id: cell.suite for cell in grid_of(suite)[1]}
+    found = [r for r in store.load()[0] if (r.id in expected if expected else r.suite == name)]
+    records = [r.model_copy(update={"suite": names.get(r.id, r.suite)}) for r in found]
     into.mkdir(parents=True, exist_ok=True)
     ids, places = {r.id for r in records}, {_place(r) for r in records}
     for old in Store(into).load()[0]:  # made by other code or settings
         if old.id not in ids and (old.suite == name or _place(old) in places):
             Store(into).path(old.id).unlink()
             shutil.rmtree(Store(into).folder(old.id), ignore_errors=True)
+    for record in records:
+        Store(into).commit(record)
     sizes: dict[str, int] = {}
     for key in ("seed", "normalized_score"):
         drawn: dict[tuple[str, ...], str] = {}
         for record in sorted(records, key=lambda r: r.metrics.get(key, r.seed)):
-            shutil.copy2(store.path(record.id), into)
             if record.status == "ok":
                 drawn.setdefault((record.suite, record.method, record.task, record.variant), record.id)
         sizes |= {id: artefacts.thin(store.folder(id), into / id) for id in drawn.values()}

@@ -97,6 +97,17 @@ def test_runs_of_more_seeds_than_the_suites_own_are_reported_and_kept(desk: Desk
     ]
 
 
+def test_a_run_that_suites_share_is_kept_under_the_one_that_is_kept(desk: Desk, tmp_path: Path) -> None:
+    desk.suite.write_text(SUITE.replace("methods: []", "methods: [random]"))
+    assert desk.do(*desk.arguments("run"))[0] == 0
+    other, words = tmp_path / "other.yaml", ("--results", str(desk.results), "--into", str(tmp_path / "kept"))
+    other.write_text("include: mine.yaml\nmethods: [random, expert]\n")
+    assert desk.do("keep", str(other), *words)[0] == 0
+    records, corrupt = Store(tmp_path / "kept").load()
+    assert [(r.suite, r.method) for r in records] == [("other", "random")] and not corrupt
+    assert [r.suite for r in Store(desk.results).load()[0]] == ["mine"]
+
+
 def test_report_without_records_says_what_to_run(desk: Desk) -> None:
     code, _, errors = desk.do("report", "smoke", "--results", str(desk.results))
     assert code == 2 and "run smoke" in errors
