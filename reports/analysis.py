@@ -16,16 +16,25 @@ SCORE, ERC = "normalized_score", "erc_pearson"
 
 
 class Facts:
-    """What the template asks of the records of the largest suite; claims are judged by all records."""
+    """What the template asks of the records of a suite, the largest if none is named; claims are judged by all."""
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record], suite: str = "") -> None:
         self.records = list(records)
-        self.runs: Runs = gather(main_suite(records))
+        self.runs: Runs = gather([r for r in records if r.suite == suite] if suite else main_suite(records))
         self.judged: dict[str, tuple[Claim, list[Finding]]] = {c.id: (c, f) for c, f in judge(records)}
         known = claims().families
         self.thesis, self.fix = known["thesis"], known["fix"]
         ours = {*self.thesis, *self.fix, *self.runs.controls}
         self.rivals = [m for m in self.runs.methods if m not in ours]
+
+    def of(self, suite: str) -> "Facts | None":
+        """The same of another suite, whose methods are called as :func:`reports.frame.entry` says; None if not run."""
+        return Facts(self.records, suite) if any(r.suite == suite for r in self.records) else None
+
+    @property
+    def conditions(self) -> list[str]:
+        """What the runs on each task were given."""
+        return [markdown_text(line) for line in conditions(self.runs)]
 
     def mean(self, method: str, task: str, metric: str = SCORE) -> float:
         """Mean over the seeds of a cell; NaN where no run has the metric."""
@@ -109,7 +118,6 @@ def analysis(records: Sequence[Record]) -> str:
         suite=clean(next(iter(facts.runs.records.values())).suite),
         seeds=facts.runs.table.seed.nunique(),
         ended=ended_all(facts.runs),
-        conditions=[markdown_text(line) for line in conditions(facts.runs)],
         isfinite=math.isfinite,
     )
     return text.rstrip() + "\n"

@@ -84,3 +84,16 @@ def test_the_analysis_says_which_link_loses_and_what_is_not_recorded() -> None:
     text = analysis([*records[:5], *plans, *records[10:], *level("oracle-diffuser", 15, plan_one_step_error=0.5)])
     assert r"Base model: unguided, a share of 0.250 \[0.250, 0.250\] of plans leads through a wall, and" in text
     assert r"Planner: guided by the true reward, a planned token lies 0.500 \[0.500, 0.500\] from" in text
+    assert "Given base data up to near the expert" not in text
+
+
+def test_the_analysis_sets_richer_base_data_beside_the_main_suite() -> None:
+    given = {"suite": "full-replay", "variant": "demos=10", "demos": 10}
+    rich = [
+        record("diffusion-irl-value", "halfcheetah-full-replay", s, metrics={"score_seen": 87.5}, **given)
+        for s in (0, 1, 2)
+    ]
+    more = [record("gail", "halfcheetah", s, suite="more-steps") for s in (0, 1, 2)]
+    text = analysis([*study(3, ["diffusion-irl-value", "expert"], ["halfcheetah"]), *rich, *more])
+    assert "## Given more steps" in text
+    assert r"| 10 | 87.5 \[87.5, 87.5\] | not recorded" in text and "| 1 | not recorded" in text
