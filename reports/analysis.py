@@ -9,7 +9,7 @@ import numpy as np
 from reports.claims import Claim, Finding, claims, in_sight, judge, overall, sentence
 from reports.frame import Runs, estimate, gather, main_suite
 from reports.render import TEMPLATES, clean, markdown_text
-from reports.tables import bounds, conditions, ended_all, number, short_label
+from reports.wording import bounds, conditions, ended_all, number, short_label
 from results.schema import METRICS, Record
 
 SCORE, ERC = "normalized_score", "erc_pearson"

@@ -13,7 +13,8 @@ from reports import claims, gallery, page
 from reports.frame import Runs, entry, gather
 from reports.render import Table, clean, html_table, latex, markdown, markdown_text, plain
 from reports.robust import matrices, worst_case
-from reports.tables import HEADLINE, TABLES, conditions, ended_all, headline
+from reports.tables import HEADLINE, TABLES, headline
+from reports.wording import conditions, ended_all
 from results.schema import METRICS, Record
 from results.store import Store
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from reports.frame import rng_for
 from reports.render import Cell, Line, Section, Table, clean, markdown_text
 from reports.statistics import Interval, paired_difference
-from reports.tables import NONE, bounds, number, short_label
+from reports.wording import NONE, bounds, number, short_label
 from results.schema import METRICS, Record
 
 Verdict = Literal["supported", "refuted", "undecided"]

@@ -8,7 +8,7 @@ import pandas as pd
 from reports.frame import entry, rng_for
 from reports.render import Cell, Line, Section, Table
 from reports.statistics import MIN_SEEDS, paired_difference
-from reports.tables import NONE, about, bounds, number
+from reports.wording import NONE, about, bounds, number
 from results.schema import COSTS, METRICS, Record
 
 COMPARED = ("normalized_score", "score_seen", "score_unseen", "erc_pearson", "cpu_seconds")

@@ -15,7 +15,7 @@ from reports.frame import Runs
 from reports.plots import Drawing, beside, grid, without
 from reports.render import clean, slug
 from reports.style import COLUMN, FAINT, INK, SEEN, UNSEEN, WALL, short
-from reports.tables import number
+from reports.wording import number
 
 Load = Callable[[str], Mapping[str, Array]]
 # positions are those of the ball's joints: a wall cell (i, j) covers [i - 0.7, i + 0.3] x [j - 0.7, j + 0.3] of them,

@@ -18,7 +18,8 @@ from reports.frame import Runs, entry, estimate
 from reports.gallery import Shown
 from reports.render import TEMPLATES, Table, clean, html_table
 from reports.style import look
-from reports.tables import HEADLINE, conditions, ended_all
+from reports.tables import HEADLINE
+from reports.wording import conditions, ended_all
 from results.schema import COSTS, METRICS, Record
 from results.store import Store
 

@@ -15,7 +15,8 @@ from reports.build import build
 from reports.claims import brief, sentence
 from reports.frame import Runs, gather, main_suite
 from reports.render import markdown, markdown_text
-from reports.tables import AGGREGATE, aggregate, conditions, ended_all, headline, main
+from reports.tables import AGGREGATE, aggregate, headline, main
+from reports.wording import conditions, ended_all
 from results.schema import Record
 from results.store import Store
 

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from reports.frame import Runs, rng_for
 from reports.render import Cell, Line, Section, Table
 from reports.statistics import MIN_SEEDS, failures_as_worst, gap_to, interval, pooled_iqm, pooled_mean
-from reports.tables import NONE, TIED, columns, tied, value_cell
+from reports.tables import TIED, columns, tied, value_cell
+from reports.wording import NONE
 
 METRIC, TARGET = "normalized_score", 100.0
 MARK = " ‡"

@@ -18,7 +18,7 @@ from reports.plots import KEY, Drawing, beside, grid, legend, without
 from reports.render import DAGGER, clean, slug
 from reports.statistics import mean_interval
 from reports.style import COLUMN, FAINT, INK, SEEN, UNSEEN, look, short, two_lines
-from reports.tables import number, short_label
+from reports.wording import number, short_label
 from results.schema import METRICS, Record
 
 DEMOS, SCALE = "demos=", "planning.scale="

@@ -10,6 +10,7 @@ from made_up import METHODS, TASKS, record, study
 from reports import robust, tables
 from reports.frame import estimate, gather
 from reports.render import Cell, Table
+from reports.wording import label, number
 from results.schema import COSTS, METRICS, Record, Spread
 
 
@@ -123,11 +124,9 @@ def test_methods_without_reward_are_named_not_listed() -> None:
     assert "Behavioural cloning" in table.caption
     assert texts(table, "GAIL")[0][0] == "shaped"
     shown = [*tables.erc(runs).header[1:], *table.header[1:]]
-    assert sorted(shown) == sorted(
-        tables.label(m) for m in METRICS if METRICS[m].group == "correlation" and m in measured
-    )
+    assert sorted(shown) == sorted(label(m) for m in METRICS if METRICS[m].group == "correlation" and m in measured)
     assert not set(table.header[1:]) & set(tables.erc(runs).header[1:])
-    assert tables.label("erc_distance") == METRICS["erc_distance"].label + " ↓"
+    assert label("erc_distance") == METRICS["erc_distance"].label + " ↓"
 
 
 def test_failures_give_their_reasons() -> None:
@@ -137,7 +136,7 @@ def test_failures_give_their_reasons() -> None:
 
 
 def test_numbers() -> None:
-    shown = [tables.number(v, m) for v, m in ((-3.14, "score_seen"), (-0.001, "erc_pearson"), (200000, "env_steps"))]
+    shown = [number(v, m) for v, m in ((-3.14, "score_seen"), (-0.001, "erc_pearson"), (200000, "env_steps"))]
     assert shown == ["−3.1", "0.00", "200,000"]  # noqa: RUF001
 
 
