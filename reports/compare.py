@@ -51,11 +51,17 @@ def _ends(old: dict[int, Record], new: dict[int, Record]) -> tuple[list[str], bo
 def _difference(
     key: Key, old: dict[int, Record], new: dict[int, Record], metric: str
 ) -> tuple[list[Cell], dict[str, object]] | None:
-    """One metric of a cell, paired by seed: entries, and the same as numbers; None where no seed has it twice."""
-    pairs = [(_value(old[s], metric), _value(new[s], metric)) for s in sorted(old.keys() & new.keys())]
+    """One metric of a cell, paired by seed: entries, and the same as numbers; None where no run has it."""
+    shared = [s for s in sorted(old.keys() & new.keys()) if old[s].status == new[s].status == "ok"]
+    pairs = [(_value(old[s], metric), _value(new[s], metric)) for s in shared]
     known = np.array([p for p in pairs if None not in p], float)
     if not len(known):
-        return None
+        had = [all(pair[side] is None for pair in pairs) for side in (1, 0)]  # before only, after only
+        if all(had):
+            return None
+        word = "only before" if had[0] else "only after"
+        numbers = {"metric": metric, "before": np.nan, "after": np.nan, "difference": np.nan, "n": 0, "verdict": word}
+        return [Cell(about(metric).label), *[Cell(NONE)] * 3, Cell(word, bold=True)], numbers
     gap, ends = paired_difference([known[:, 1]], [known[:, 0]], rng_for("compare", *map(str, key), metric))
     word = "not told apart" if ends else f"n<{MIN_SEEDS}"
     if ends and not ends.low <= 0 <= ends.high:
@@ -79,8 +85,8 @@ def compare(before: Sequence[Record], after: Sequence[Record], metrics: Sequence
 
     Returns:
         one line per cell on both sides and metric, then what is on one side only and what ended otherwise; and
-        whether anything became worse (an interval on the worse side of 0, a run that no longer ends well) or cannot be
-        compared: a cell of which the two sides share no seed.
+        whether anything became worse (an interval on the worse side of 0, a run that no longer ends well, a metric
+        that is gone) or cannot be compared: a cell of which the two sides share no seed.
 
     Raises:
         ValueError: one side is empty, or has two records of one place.
@@ -101,7 +107,7 @@ def compare(before: Sequence[Record], after: Sequence[Record], metrics: Sequence
                 if (row := _difference(key, old, new, metric)) is None:
                     continue
                 shown, numbers = row
-                worse |= numbers["verdict"] == "worse" and metric in METRICS
+                worse |= numbers["verdict"] in ("worse", "only before") and metric in METRICS
                 lines.append(Line(entry(some.title, some.variant), some.control, shown))
                 rows.append(dict(zip(("suite", "task", "method", "demos", "budget"), key, strict=True)) | numbers)
         sections.append(Section(next(r.task_title for r in (*before, *after) if r.task == task), lines))

@@ -84,6 +84,14 @@ def test_what_cannot_be_compared_is_not_taken_for_fine() -> None:
     assert not compare([*bc, *airl[:3]], [*bc, *airl[2:]])[1]  # one seed meets
 
 
+def test_a_metric_that_only_one_side_has_is_said_and_its_loss_fails_the_check() -> None:
+    before = runs(10, 11, 12)
+    bare, other = ([r.model_copy(update={"metrics": {"erc_pearson": e}}) for r in runs(1, 2, 3)] for e in (0.5, 0.6))
+    assert (verdict(before, bare), verdict(bare, before)) == ("only before", "only after")
+    assert compare(before, bare)[1] and not compare(bare, before)[1]
+    assert not compare(bare, other, ["normalized_score"])[0].sections[0].lines  # neither has it: nothing to say
+
+
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr("sys.argv", ["benchmark", *words])
     with pytest.raises(SystemExit) as ended:
