@@ -68,7 +68,8 @@ def test_the_paper_suite_is_what_it_says() -> None:
     assert {cell.place for cell in own} == places
     quick = {(cell.method, cell.task): cell for cell in cells(*load_suite("quick"), found)}
     shared = [(cell, quick[cell.method, cell.task]) for cell in own if (cell.method, cell.task) in quick]
-    assert all((c.step_budget, c.config, c.demos) == (q.step_budget, q.config, q.demos) for c, q in shared)
+    assert all((c.step_budget, c.demos) == (q.step_budget, q.demos) for c, q in shared)
+    assert {c.method for c, q in shared if c.config != q.config} == {"dac", "maxent"}  # more updates
     along = {cell.suite for cell in made} - {name}
     assert along == {"paper-demos", "paper-corner", "paper-reoptimise"}
     assert len({cell.id for cell in made}) == len(made)
