@@ -24,7 +24,7 @@ class Facts:
         self.judged: dict[str, tuple[Claim, list[Finding]]] = {c.id: (c, f) for c, f in judge(records)}
         known = claims().families
         self.thesis, self.fix = known["thesis"], known["fix"]
-        ours = {*self.thesis, *self.fix, *self.runs.controls}
+        ours = {*self.thesis, *self.fix, *known["parts"], *self.runs.controls}
         self.rivals = [m for m in self.runs.methods if m not in ours]
 
     def of(self, suite: str) -> "Facts | None":

@@ -89,7 +89,7 @@ class Evidence:
         self.titles = {r.method: r.title for r in self.records}
         contestants = sorted({r.method for r in self.records if not r.control})
         known = claims().families
-        ours = {*known["thesis"], *known["fix"]}
+        ours = {*known["thesis"], *known["fix"], *known["parts"]}
         self.families = known | {"contestants": contestants, "rivals": [m for m in contestants if m not in ours]}
         sizes = Counter(r.suite for r in self.records)
         self._suites = sorted(sizes, key=lambda s: (-sizes[s], s))
