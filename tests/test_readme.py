@@ -84,7 +84,7 @@ def test_the_analysis_says_which_link_loses_and_what_is_not_recorded() -> None:
     text = analysis([*records[:5], *plans, *records[10:], *level("oracle-diffuser", 15, plan_one_step_error=0.5)])
     assert r"Base model: unguided, a share of 0.250 \[0.250, 0.250\] of plans leads through a wall, and" in text
     assert r"Planner: guided by the true reward, a planned token lies 0.500 \[0.500, 0.500\] from" in text
-    assert "Given base data up to near the expert" not in text
+    assert "## Given base data up to near the expert" not in text
 
 
 def test_the_analysis_sets_richer_base_data_beside_the_main_suite() -> None:
