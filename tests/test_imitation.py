@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,6 +157,22 @@ def test_budget_is_used_and_steps_are_counted(method: Method) -> None:
     assert [row["env_steps"] for row in learned.curve] == [64 * (k + 1) for k in range(rounds)]
     assert learned.gradient_steps == rounds * (2 * 2 + 3)
     assert all(0 <= row["disc_accuracy"] <= 1 for row in learned.curve)
+
+
+def test_step_sizes_of_both_players_fall_to_0_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watched(gail.GAIL):
+        def train_disc(self, **given: Any) -> Any:
+            policy = self.gen_algo.policy.optimizer.param_groups[0]["lr"]
+            rates.append((policy, self._disc_opt.param_groups[0]["lr"]))
+            return super().train_disc(**given)
+
+    monkeypatch.setattr(gail, "GAIL", Watched)
+    for anneal in (False, True):
+        rates: list[tuple[float, float]] = []
+        fitted(gail.METHOD, anneal=anneal, learning_rate=1e-3, disc_learning_rate=2e-3)
+        left = [1 - k / len(rates) if anneal else 1.0 for k in range(len(rates))]
+        assert len(rates) > 3
+        np.testing.assert_allclose(rates, [(1e-3 * x, 2e-3 * x) for x in left])
 
 
 def test_a_budget_below_one_round_is_refused() -> None:

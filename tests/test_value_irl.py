@@ -28,7 +28,7 @@ from methods.rewards import StepReward
 from methods.similarity import SIMILARITIES, mse
 from methods.unet import TemporalUNet
 from methods.value import Value, Valuing, fit_value
-from methods.value_irl import HEAVIEST, FineTuning, ValueIRL, known, regressed, weighted, weights
+from methods.value_irl import HEAVIEST, FineTuning, ValueIRL, fine_tuned, known, regressed, weighted, weights
 from methods.value_irl import fit as fit_value_irl
 
 
@@ -167,6 +167,26 @@ def test_the_policy_learns_from_demonstrations_too() -> None:
     assert demonstrated.mean() == pytest.approx(1 / 3, abs=0.05)
     assert chance[demonstrated].mean() > 2 * chance[~demonstrated].mean()
     assert known(given, demonstrated=False) is given.base
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_what_is_learnt_has_the_units_of_the_weighted_windows_if_asked(refit: bool) -> None:
+    """It pays where demonstrations are, nine standard deviations away from the base data."""
+    given = problem(noise(9.0, episodes=20, steps=40), noise(0.0))
+    pays = GivenReward(lambda obs, acts, next_obs: (next_obs[..., 0] > 4.5).float())
+    tuning = FineTuning(pool=2000, batch=16, updates=1, sharpness=3.0, refit=refit)
+    config = ValueIRL(base=TOY, value=Valuing(updates=600), tuning=tuning)
+    value = fit_value(known(given, True), pays, config.value, np.random.default_rng(0))
+    o, a = given.base.obs.shape[-1], given.base.acts.shape[-1]
+    diffuser = Diffuser(obs=o, acts=a, tokens=4, skip=1, steps=4, width=8, blocks=1)
+    diffuser.codec.fit(given.base)
+    policy = regressed(given, pays, value, config, np.random.default_rng(1), [])
+    tuned = fine_tuned(given, diffuser, pays, value, config, np.random.default_rng(1), [])
+    if refit:
+        assert policy.mean[0] > 7 and tuned.codec.mean[0] > 7 and tuned.codec.std[0] < 4
+    else:
+        assert torch.equal(policy.mean, value.mean) and torch.equal(tuned.codec.mean, diffuser.codec.mean)
+    assert abs(diffuser.codec.mean[0]) < 0.5  # the base model is left as it was
 
 
 def test_planner_takes_the_candidate_of_highest_worth() -> None:
