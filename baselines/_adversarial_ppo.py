@@ -104,8 +104,8 @@ class AdversarialConfig(Config):
         memory: rounds whose generator steps the discriminator is trained on.
         average: share of the rounds, the last, over which the returned policy's weights are the mean: the game circles
             round its equilibrium. 0 returns the last policy.
-        anneal: whether the step sizes of policy and discriminator fall linearly to 0: over a long budget a steady game
-            leaves the demonstrations again.
+        anneal: whether the step sizes of policy and discriminator fall linearly to 0: a steady game may leave the
+            demonstrations again.
     """
 
     envs: int = 64
