@@ -134,6 +134,12 @@ METHOD = Method(
     fit=fit,
     config=FIRLConfig,
     tuned=tuned("f-irl", BY_HAND),
-    search=SEARCH,
+    search=SEARCH
+    | {
+        "divergence": ["fkl", "rkl", "js"],
+        "reward_lr": [3e-4, 1e-3, 3e-3],
+        "reward_updates": [10, 30],
+        "memory": [2, 5],
+    },
     smoke=SMOKE | {"envs": 4, "disc_updates": 2, "reward_updates": 2},
 )

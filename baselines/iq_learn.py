@@ -134,6 +134,7 @@ METHOD = Method(
     fit=fit,
     config=IQLearnConfig,
     tuned=tuned("iq-learn", BY_HAND),
-    search=SEARCH,
+    search=SEARCH
+    | {"lr": [1e-4, 3e-4, 1e-3], "entropy_weight": [0.001, 0.003, 0.01, 0.03], "regulariser": [0.1, 0.5, 2.0]},
     smoke=SMOKE,
 )
