@@ -103,7 +103,9 @@ def test_every_metric_is_explained_in_its_group() -> None:
     assert unexplained == set()
 
 
-@pytest.mark.parametrize(("page", "data"), [("cluster", "gpu-h200"), ("protocol", "reoptimised-true-reward")])
+@pytest.mark.parametrize(
+    ("page", "data"), [("cluster", "gpu-h200"), ("cluster", "gpu-h100"), ("protocol", "reoptimised-true-reward")]
+)
 def test_measurements_on_a_page_are_those_kept(page: str, data: str) -> None:
     """A table with the header of committed data holds that data, row by row."""
     with (ROOT / "results" / "reference" / f"{data}.csv").open(encoding="utf-8", newline="") as kept:
