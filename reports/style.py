@@ -28,6 +28,8 @@ KNOWN: dict[str, tuple[str, str]] = {
     "expert": ("#000000", "s"),
     "oracle-diffuser": ("#4d4d4d", "D"),
     "oracle-value": ("#666666", "h"),
+    "oracle-ppo": ("#303030", "v"),
+    "oracle-sac": ("#999999", "p"),
     "unguided-diffuser": ("#858585", "P"),
     "random": ("#adadad", "X"),
 }

@@ -97,3 +97,16 @@ def test_the_analysis_sets_richer_base_data_beside_the_main_suite() -> None:
     text = analysis([*study(3, ["diffusion-irl-value", "expert"], ["halfcheetah"]), *rich, *more])
     assert "## Given more steps" in text
     assert r"| 10 | 87.5 \[87.5, 87.5\] | not recorded" in text and "| 1 | not recorded" in text
+
+
+def test_the_analysis_sets_learners_on_the_true_reward_beside_their_imitators() -> None:
+    def level(method: str, score: float, control: bool = False) -> list[Record]:
+        return [
+            record(method, "halfcheetah", s, metrics={"normalized_score": score}, control=control) for s in (0, 1, 2)
+        ]
+
+    records = [*level("expert", 100, control=True), *level("gail", 10), *level("airl", 40)]
+    text = analysis([*records, *level("oracle-ppo", 30, control=True)])
+    assert "GAIL: 20.0 points below its learner on the true reward." in text
+    assert "AIRL: no worse than its learner on the true reward" in text
+    assert "makes of the true reward" not in analysis(records)

@@ -1,0 +1,78 @@
+"""The learners of GAIL and AIRL and of the off-policy methods on the true reward: what a right one would bring them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from imitation.algorithms.adversarial.common import AdversarialTrainer
+from imitation.rewards.reward_nets import NormalizedRewardNet, RewardNet
+from imitation.util.networks import RunningNorm
+
+from baselines import dac, gail
+from baselines._adversarial_ppo import AdversarialConfig, StepRewardNet, train
+from baselines._online import OffPolicyConfig, moments, optimise
+from envs.problem import Problem
+from methods.base import Learned, Method
+from methods.controls import GivenReward, privileged
+
+
+class Fixed(AdversarialTrainer):
+    """The game without its discriminator: PPO alone."""
+
+    @property
+    def reward_train(self) -> RewardNet:
+        return self._reward_net
+
+    reward_test = reward_train
+
+    def logits_expert_is_high(self, *step: Any, **more: Any) -> torch.Tensor:
+        raise NotImplementedError("no discriminator is trained")
+
+    def train_disc(self, **samples: Any) -> Mapping[str, float]:
+        return {"disc_loss": 0.0, "disc_acc": 0.0}
+
+
+class Unlearnt(GivenReward):
+    """The true reward with the parameter that the trainer's idle optimiser wants."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(privileged(problem).observed_reward)
+        self.idle = torch.nn.Parameter(torch.zeros(()))
+
+
+def fit_ppo(problem: Problem, config: AdversarialConfig, rng: np.random.Generator) -> Learned:
+    """As in GAIL, with the reward normalised as in AIRL."""
+    torch.manual_seed(int(rng.integers(2**31)))
+    net = NormalizedRewardNet(StepRewardNet(Unlearnt(problem), problem), RunningNorm)
+    policy, curve, updates = train(problem, config.model_copy(update={"disc_updates": 1}), Fixed, net, rng)
+    kept = [{name: value for name, value in row.items() if not name.startswith("disc_")} for row in curve]
+    rounds = len(curve)
+    return Learned(policy, GivenReward(privileged(problem).observed_reward), "raw", kept, updates - rounds)
+
+
+def fit_sac(problem: Problem, config: OffPolicyConfig, rng: np.random.Generator) -> Learned:
+    """As in DAC."""
+    reward = GivenReward(privileged(problem).observed_reward)
+    env = problem.make_env(config.envs, rng)
+    given = problem.discount, config, problem.step_budget, rng, problem.progress, problem.checkpoint
+    sac, curve = optimise(env, reward, moments(problem), *given)
+    return Learned(sac.policy(), reward, "raw", curve, sac.updates)
+
+
+METHODS = [
+    Method(
+        name=name,
+        title=title,
+        source=source,
+        fit=fit,
+        config=like.config,
+        tuned=like.tuned,
+        smoke=like.smoke,
+        control=True,
+    )
+    for name, title, source, fit, like in (
+        ("oracle-ppo", "PPO, true reward", "Schulman et al. 2017, arXiv 1707.06347", fit_ppo, gail.METHOD),
+        ("oracle-sac", "SAC, true reward", "Haarnoja et al. 2018, arXiv 1812.05905", fit_sac, dac.METHOD),
+    )
+]
