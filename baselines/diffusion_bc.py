@@ -11,6 +11,7 @@ from methods.base import Config, Learned, Method
 from methods.divergence import keep_some
 from methods.planner import Planner, Planning
 from methods.pretraining import TOY, TUNED, BaseModel, base_model
+from methods.tuned import tuned
 from methods.windows import WindowSampler
 
 
@@ -52,7 +53,7 @@ METHOD = Method(
     source="Pearce et al. 2023, Imitating Human Behaviour with Diffusion Models; on windows: Janner et al. 2022",
     fit=fit,
     config=DiffusionBC,
-    tuned=TUNED,
+    tuned=tuned("diffusion-bc", TUNED),
     search={
         "share": [0.25, 0.5, 1.0],
         "updates": [300, 1000, 2000],  # few demonstrations are soon known by heart
