@@ -9,12 +9,13 @@ from imitation.algorithms.adversarial.common import AdversarialTrainer
 from imitation.rewards.reward_nets import NormalizedRewardNet, RewardNet
 from imitation.util.networks import RunningNorm
 
-from baselines import dac, gail
+from baselines._adversarial_ppo import SMOKE as PPO_SMOKE
 from baselines._adversarial_ppo import AdversarialConfig, StepRewardNet, train
-from baselines._online import OffPolicyConfig, moments, optimise
+from baselines._online import BY_HAND, SMOKE, OffPolicyConfig, moments, optimise
 from envs.problem import Problem
 from methods.base import Learned, Method
 from methods.controls import GivenReward, privileged
+from methods.tuned import tuned
 
 
 class Fixed(AdversarialTrainer):
@@ -60,19 +61,31 @@ def fit_sac(problem: Problem, config: OffPolicyConfig, rng: np.random.Generator)
     return Learned(sac.policy(), reward, "raw", curve, sac.updates)
 
 
+# the settings that GAIL and DAC run with, less those of their rewards; 20 epochs are GAIL's own, by hand
+AS_GAIL = tuned("gail", {"maze2d-large": {"epochs": 20}})
+AS_DAC = {
+    task: {name: value for name, value in chosen.items() if name in OffPolicyConfig.model_fields}
+    for task, chosen in tuned("dac", BY_HAND).items()
+}
 METHODS = [
     Method(
-        name=name,
-        title=title,
-        source=source,
-        fit=fit,
-        config=like.config,
-        tuned=like.tuned,
-        smoke=like.smoke,
+        name="oracle-ppo",
+        title="PPO, true reward",
+        source="Schulman et al. 2017, arXiv 1707.06347",
+        fit=fit_ppo,
+        config=AdversarialConfig,
+        tuned=AS_GAIL,
+        smoke=PPO_SMOKE,
         control=True,
-    )
-    for name, title, source, fit, like in (
-        ("oracle-ppo", "PPO, true reward", "Schulman et al. 2017, arXiv 1707.06347", fit_ppo, gail.METHOD),
-        ("oracle-sac", "SAC, true reward", "Haarnoja et al. 2018, arXiv 1812.05905", fit_sac, dac.METHOD),
-    )
+    ),
+    Method(
+        name="oracle-sac",
+        title="SAC, true reward",
+        source="Haarnoja et al. 2018, arXiv 1812.05905",
+        fit=fit_sac,
+        config=OffPolicyConfig,
+        tuned=AS_DAC,
+        smoke=SMOKE,
+        control=True,
+    ),
 ]
