@@ -28,7 +28,7 @@ class Fixed(AdversarialTrainer):
     reward_test = reward_train
 
     def logits_expert_is_high(self, *step: Any, **more: Any) -> torch.Tensor:
-        raise NotImplementedError("no discriminator is trained")
+        raise NotImplementedError("no discriminator is trained")  # imitation asks for it in `train_disc` alone
 
     def train_disc(self, **samples: Any) -> Mapping[str, float]:
         return {"disc_loss": 0.0, "disc_acc": 0.0}
