@@ -168,6 +168,12 @@ class _Worker:
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
+    def starved(self) -> float:
+        """Seconds that its main thread waited for a core, where the system tells (Linux): a busy machine's fault."""
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            return int(Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[1]) / 1e9
+        return 0.0
+
     def memory_mib(self) -> float:
         """Resident memory of the process and all that it started."""
         total = 0
@@ -221,7 +227,8 @@ class Processes:
             if worker.pipe in ready:
                 found += self._receive(worker)
         for worker in self._running[:]:
-            if worker.seconds > worker.cell.timeout_s and not worker.pipe.poll():  # its record may be on the way
+            late = worker.seconds > worker.cell.timeout_s and worker.seconds - worker.starved() > worker.cell.timeout_s
+            if late and not worker.pipe.poll():  # its record may be on the way
                 worker.end()
                 found.append(self._died(worker, "timeout", f"stopped after timeout_s = {worker.cell.timeout_s:g} s"))
             elif (limit := worker.cell.memory_mib) is not None and (used := worker.memory_mib()) > limit:

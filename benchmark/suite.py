@@ -64,7 +64,7 @@ class Suite(BaseModel):
     step_budget: dict[str, Count | dict[str, Count]] = {}
     demos: dict[str, Count | Annotated[list[Count], Field(min_length=1)]] = {}  # by task; a list is run through
     eval_starts: Count | None = None  # of each kind; None for all
-    timeout_s: float = Field(gt=0)  # after which a cell is ended
+    timeout_s: float = Field(gt=0)  # after which a cell is ended; waiting for a core does not count
     memory_mib: Count | None = None  # above which a cell is ended
     gpus: dict[str, Annotated[float, Field(ge=0)]] = {}  # share of one by method, set aside by ``--executor ray``
     smoke: bool = False  # whether methods run with their smoke settings

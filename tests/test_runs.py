@@ -72,6 +72,16 @@ def test_a_cell_that_hangs_is_ended_and_the_run_goes_on(desk: Desk) -> None:
     assert not any("_work" in " ".join(child.cmdline()) for child in psutil.Process().children(recursive=True))
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no cell can be held to one core")
+def test_a_cell_that_waits_for_a_core_is_not_late(desk: Desk) -> None:
+    """Six cells of at least 3 s share one core, so that each takes 18 s."""
+    desk.suite.write_text(SUITE.replace("timeout_s: 60", "timeout_s: 12").replace('seeds: "0"', "seeds: 0-5"))
+    desk.run("TOILS", extra=("--workers", "6"))
+    records, _ = Store(desk.results).load()
+    assert [record.status for record in records] == ["ok"] * 6
+    assert max(record.wall_seconds for record in records) > 12
+
+
 def test_what_is_done_is_not_done_again_unless_asked(desk: Desk, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     with_trace = ("--set", f"toy-good.trace={trace}")

@@ -97,6 +97,14 @@ def hangs(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Lear
     raise AssertionError
 
 
+def toils(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
+    """Is busy for three seconds of the first core's time, however long that takes."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    while time.process_time() < 3:
+        pass
+    return Learned(Constant(problem.action_space.shape[0], 0.0), None, "none")
+
+
 def chatters(problem: Problem, config: ToyConfig, rng: np.random.Generator) -> Learned:
     while True:
         problem.progress(0.5, {"loss": 1.0})
@@ -210,6 +218,7 @@ EXITS = _toy("toy-exits", exits)
 EXITS_HARD = _toy("toy-exits-hard", exits_hard)
 SEGFAULTS = _toy("toy-segfaults", segfaults)
 HANGS = _toy("toy-hangs", hangs)
+TOILS = _toy("toy-toils", toils, recovers_reward=False)
 HANGS_WITH_CHILD = _toy("toy-hangs-with-child", hangs_with_child)
 EATS_MEMORY = _toy("toy-eats-memory", eats_memory)
 HOARDS = _toy("toy-hoards", hoards, recovers_reward=False)
