@@ -37,4 +37,4 @@ def emulate() -> None:
     processor, and with it every method of the soft actor-critic. Sums come in another order, as between processors.
     """
     if torch.backends.cpu.get_cpu_capability() in LACKING:
-        torch.bmm, functional.linear = bmm, linear
+        torch.bmm, functional.linear = bmm, linear  # type: ignore[assignment]
