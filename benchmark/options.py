@@ -17,7 +17,7 @@ Suite = Annotated[str, typer.Argument(help="Name of a suite, or path of a YAML f
 Methods = Annotated[list[str] | None, typer.Option("--method", help="Name, or package.module:NAME. Repeatable.")]
 Assigned = Annotated[list[str] | None, typer.Option("--set", help="method.key=value. Repeatable.")]
 Results = Annotated[Path, typer.Option(help="Folder of the records.")]
-Tasks = Annotated[list[str] | None, typer.Option("--task", help="Name. Repeatable.")]
+Tasks = Annotated[list[str] | None, typer.Option("--task", help="Name, YAML file, or package.module:TASK. Repeatable.")]
 Seeds = Annotated[str | None, typer.Option(help="As in 0-4, 0,2 or 3.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Out = Annotated[Path, typer.Option(help="Folder of tables and figures.")]

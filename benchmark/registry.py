@@ -44,17 +44,19 @@ class Registry:
             UserError: there is none.
         """
         if ":" in name:
-            name = self._add_reference(name)
+            name = self._add_reference(Method, name, self.methods)
         return self._find("method", name, self.methods)
 
     def task(self, name: str) -> tuple[Task, str]:
-        """The task called ``name``, or the one that a YAML file describes, which joins the registry.
+        """The task called ``name``, or the one that a YAML file or a ``package.module:TASK`` gives, which joins it.
 
         Raises:
             UserError: there is none.
         """
         if name.endswith(SUFFIXES):
             name = self._add_file(Path(name).absolute())
+        elif ":" in name:
+            name = self._add_reference(Task, name, self.tasks)
         return self._find("task", name, self.tasks)
 
     def _find(self, kind: str, name: str, found: dict[str, tuple[T, str]]) -> tuple[T, str]:
@@ -75,19 +77,22 @@ class Registry:
         self.tasks.setdefault(task.name, (task, place))
         return task.name
 
-    def _add_reference(self, reference: str) -> str:
+    def _add_reference(self, kind: type[T], reference: str, known: dict[str, tuple[T, str]]) -> str:
         module_name, _, attribute = reference.partition(":")
         try:
-            method = getattr(importlib.import_module(module_name), attribute)
+            found = getattr(importlib.import_module(module_name), attribute)
         except Exception as error:
-            raise UserError(f"method {reference!r} cannot be imported: {type(error).__name__}: {error}") from error
-        if not isinstance(method, Method):
-            raise UserError(f"{reference!r} is a {type(method).__name__}; it must be a methods.base.Method")
-        check_name(method.name)
-        if method.name in self.methods and self.methods[method.name][0] is not method:
-            raise UserError(f"{reference!r}: the name {method.name!r} is taken by {self.methods[method.name][1]}")
-        self.methods[method.name] = (method, module_name)
-        return method.name
+            what = f"{kind.__name__.lower()} {reference!r}"
+            raise UserError(f"{what} cannot be imported: {type(error).__name__}: {error}") from error
+        if not isinstance(found, kind):
+            raise UserError(
+                f"{reference!r} is a {type(found).__name__}; it must be a {kind.__name__} of {kind.__module__}"
+            )
+        check_name(found.name)
+        if found.name in known and known[found.name][0] is not found:
+            raise UserError(f"{reference!r}: the name {found.name!r} is taken by {known[found.name][1]}")
+        known[found.name] = (found, module_name)
+        return found.name
 
 
 def check_name(name: str) -> None:

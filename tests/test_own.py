@@ -1,6 +1,8 @@
 """Tasks of the user's own: a Gymnasium id and a file of demonstrations are enough; what leaks the reward is refused."""
 
 import json
+import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -143,15 +145,36 @@ def test_a_window_that_no_episode_holds_is_refused_and_the_default_is_fitted(pen
         settings_of(found.method("diffusion-irl-mse")[0], task, suite, {"base.tokens": 13})
 
 
-def test_an_entry_point_may_give_it(pendulum: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (pendulum.parent / "my_task_package.py").write_text(
+@pytest.fixture
+def packaged(pendulum: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module that can be imported and holds the task, and one beside it that cannot."""
+    name = "my_task_package"
+    (pendulum.parent / f"{name}.py").write_text(
         f"from envs.own import load_task\n\nTASK = load_task({str(pendulum)!r})\n"
     )
+    (pendulum.parent / f"{name}_broken.py").write_text("raise RuntimeError('not today')\n")
     monkeypatch.syspath_prepend(str(pendulum.parent))
-    entry = EntryPoint("mine", "my_task_package", "irlbench.tasks")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == entry.group else [])
+    yield name
+    sys.modules.pop(name, None)
+
+
+def test_an_entry_point_may_give_it_and_a_broken_one_stops_nothing(
+    packaged: str, monkeypatch: pytest.MonkeyPatch, desk: Desk
+) -> None:
+    entries = [EntryPoint(end or "mine", packaged + end, "irlbench.tasks") for end in ("_broken", "")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: entries if group == "irlbench.tasks" else [])
     task, module = registry.discover().task("mine")
-    assert isinstance(task, RecordedTask) and module == "my_task_package"
+    assert isinstance(task, RecordedTask) and module == packaged
+    found = json.loads(desk.do("list", "--json")[1])
+    assert found["tasks"].keys() >= {"mine", "halfcheetah"} and "bc" in found["methods"]
+    assert found["unavailable"] == {"entry point _broken": "RuntimeError: not today"}
+
+
+def test_a_reference_gives_it_to_a_run(packaged: str, desk: Desk) -> None:
+    extra = ("--task", f"{packaged}:TASK", "--workers", "0")
+    (record,) = desk.run("PROPER", extra=extra).values()
+    assert (record.task, record.status) == ("mine", "ok"), record.reason
+    assert "1 done, 0 to run" in desk.do(*desk.arguments("run", "PROPER", extra=extra))[1]
 
 
 def test_minari_and_base_data(pendulum: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ guest = "guest.method"
 broken = "guest.broken"
 [project.entry-points."irlbench.tasks"]
 guest = "guest.task"
+broken-task = "guest.broken"
 [tool.setuptools]
 packages = ["guest"]
 """,
@@ -100,7 +101,8 @@ def test_a_plug_in_package_is_found_and_runs_in_a_fresh_environment(built: Built
     assert str(site) in run(python, "-c", "import benchmark; print(benchmark.__file__)", cwd=home)
     assert found["methods"]["guest"]["module"] == "guest.method"
     assert found["tasks"]["guest-maze"]["title"] == "Guest maze"
-    assert found["unavailable"] == {"entry point broken": "RuntimeError: not today"}
+    broken = dict.fromkeys(("entry point broken", "entry point broken-task"), "RuntimeError: not today")
+    assert found["unavailable"] == broken
 
     for name, task in (("guest", "guest-maze"), ("guest.method:METHOD", "maze2d-umaze")):
         command = ("run", "smoke", "--method", name, "--task", task, "--workers", "0", "--no-report")
