@@ -32,6 +32,11 @@ class Facts:
         return Facts(self.records, suite) if any(r.suite == suite for r in self.records) else None
 
     @property
+    def tasks(self) -> dict[str, str]:
+        """Titles of the tasks, as printed."""
+        return {task: markdown_text(title) for task, title in self.runs.tasks.items()}
+
+    @property
     def conditions(self) -> list[str]:
         """What the runs on each task were given."""
         return [markdown_text(line) for line in conditions(self.runs)]
@@ -113,7 +118,7 @@ def analysis(records: Sequence[Record]) -> str:
     facts = Facts(records)
     text = TEMPLATES.get_template("analysis.md").render(
         f=facts,
-        tasks={task: markdown_text(title) for task, title in facts.runs.tasks.items()},
+        tasks=facts.tasks,
         sentences=[markdown_text(sentence(records, [by])) for by in ("thesis", "failure modes", "fixes")],
         suite=clean(next(iter(facts.runs.records.values())).suite),
         seeds=facts.runs.table.seed.nunique(),

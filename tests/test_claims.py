@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_up import record
+from scipy import stats
 
 from reports import claims
 from reports.render import latex, markdown
@@ -71,6 +72,25 @@ def test_one_task_refutes_a_claim_of_several_and_one_alone_does_not_support_it()
     assert found([*oracle[UMAZE], *mse[UMAZE], *poor, *mse[LARGE]], "reward-limits")[0] == "refuted"
 
 
+def test_one_chance_refutation_among_many_does_not_refute() -> None:
+    def judged(*chances: float) -> str:
+        verdict = lambda p: "refuted" if p < 0.025 else "undecided"  # noqa: E731
+        claim = claims.claims().claims[0]
+        return claims.overall([claims.Finding(claim, "", "", n=5, verdict=verdict(p), chance=p) for p in chances])
+
+    assert judged(0.02) == "refuted"
+    assert judged(0.02, *[0.3] * 8) == "undecided"
+    assert judged(0.002, *[0.3] * 8) == "refuted"  # 9 * 0.002 < 0.025
+    assert judged(0.013, 0.016, 0.3) == "refuted"  # 3 * 0.013 > 0.025, but 3 / 2 * 0.016 < 0.025
+    assert judged(0.013, 0.3, 0.3) == "undecided"
+
+
+def test_the_chance_of_a_gap_is_that_of_students_test() -> None:
+    values = [0.1, -0.4, -0.2, -0.5, -0.3]
+    _, (finding,) = found([*runs("gail", CHEETAH, values), *runs("diffusion-irl-mse", CHEETAH, [0.0] * 5)], "lags")
+    assert finding.chance == pytest.approx(stats.ttest_1samp(values, 0, alternative="less").pvalue, rel=0.1)
+
+
 def test_the_best_of_a_family_is_picked_by_the_other_seeds() -> None:
     """Of equal methods the best after the fact looks better than each: picked by the other seeds it does not."""
     rng = np.random.default_rng(0)
@@ -126,7 +146,7 @@ def test_texts_hold_verdicts_marks_and_escapes() -> None:
     assert "<b>" not in markdown(table) + claims.brief(records) and "\\|GAIL" in markdown(table)
     said = claims.sentence(records)
     assert said.startswith("Of the 8 claims of the thesis these records refute none, support 1 (it falls behind GAIL")
-    assert said.endswith("; of the 6 claims of its fix these records refute none, support none, leave 6 open.")
+    assert said.endswith("; of the 9 claims of its fix these records refute none, support none, leave 9 open.")
     assert table.data.set_index("claim").loc["lags", "difference"] == pytest.approx(40)
     assert latex(table).count("{") == latex(table).count("}")
     assert not claims.in_sight(next(c for c in claims.claims().claims if c.id == "airl-gail"))
