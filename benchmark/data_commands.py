@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.errors import UserError, unknown
+from benchmark.errors import UserError, as_user_error, demand
 from benchmark.options import AsJson, Seeds, Tasks, discovered
 
 if TYPE_CHECKING:
@@ -45,10 +45,8 @@ def data_make(task: Tasks = None, seeds: Seeds = "0") -> None:
 
     registry = discovered()
     chosen = [registry.task(name)[0] for name in task or sorted(registry.tasks)]
-    try:
+    with as_user_error(ValueError):
         wanted = parse_seeds(seeds)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     for one in chosen:
         for seed in wanted:
             for made in (one.base(seed), one.demos(one.default_demos, seed)):
@@ -110,15 +108,11 @@ def _load(path: Path, horizon: int | None, task: str | None) -> "Dataset":
     from envs.formats import FormatError, check_against, load
 
     of = discovered().task(task)[0] if task is not None else None
-    try:
+    with as_user_error(FormatError):
         dataset = load(path, horizon)
-    except FormatError as error:
-        raise UserError(str(error)) from error
-    try:
-        if of is not None:
+    if of is not None:
+        with as_user_error(FormatError, before=f"{path}: "):
             check_against(dataset, of)
-    except FormatError as error:
-        raise UserError(f"{path}: {error}") from error
     return dataset
 
 
@@ -163,10 +157,8 @@ def data_import(
     from envs.formats import FormatError, save_npz
 
     dataset = _load(source, horizon, task)
-    try:
+    with as_user_error(FormatError, OSError, before="nothing written: "):
         save_npz(dataset, out)
-    except (FormatError, OSError) as error:
-        raise UserError(f"nothing written: {error}") from error
     steps = dataset.trajectories.steps
     print(f"{out}: {len(dataset)} episodes of {steps} steps, content hash {dataset.id}")
     if horizon is not None and steps < horizon:
@@ -185,13 +177,10 @@ def data_export(
     from envs.formats import FormatError, whole
 
     one = discovered().task(task)[0]
-    try:
-        with whole(folder) as temporary:
-            temporary.mkdir()
-            made = {"base": one.base(seed), "demos": one.demos(demos or one.default_demos, seed)}
-            lines = [_export(dataset, temporary, kind, one, format) for kind, dataset in made.items()]
-    except (FormatError, OSError) as error:
-        raise UserError(f"nothing written: {error}") from error
+    with as_user_error(FormatError, OSError, before="nothing written: "), whole(folder) as temporary:
+        temporary.mkdir()
+        made = {"base": one.base(seed), "demos": one.demos(demos or one.default_demos, seed)}
+        lines = [_export(dataset, temporary, kind, one, format) for kind, dataset in made.items()]
     for line in lines:
         print(f"{folder}/{line}")
 
@@ -219,9 +208,7 @@ def data_train(
     """Train a stored policy again by its recipe; takes tens of minutes."""
     from benchmark.experts import LEVELS, train_policy
 
-    names = [f"halfcheetah-{level}" for level in (*LEVELS, "expert")]
-    if policy not in names:
-        raise unknown("policy", policy, names)
+    demand("policy", [policy], [f"halfcheetah-{level}" for level in (*LEVELS, "expert")])
     train_policy(policy.removeprefix("halfcheetah-"), seed, out, progress=_print_progress)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.errors import UserError, unknown
+from benchmark.errors import as_user_error, unknown
 
 if TYPE_CHECKING:
     from benchmark.cell import Cell
@@ -44,10 +44,8 @@ def grid_of(
     from benchmark.suite import grid, parse_assignments, parse_seeds
 
     settings = parse_assignments(assigned or [])
-    try:
+    with as_user_error(ValueError):
         chosen = parse_seeds(seeds) if seeds is not None else []
-    except ValueError as error:
-        raise UserError(str(error)) from error
     registry = discovered()
     return *grid(suite, registry, methods or [], tasks or [], chosen, settings), registry
 
@@ -57,11 +55,9 @@ def open_store(folder: Path, write: bool = False) -> "Store":
     from results.store import Store, StoreError
 
     store = Store(folder)
-    try:
-        if write:
+    if write:
+        with as_user_error(StoreError):
             store.prepare()
-    except StoreError as error:
-        raise UserError(str(error)) from error
     return store
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import baselines
 import envs
 import methods
-from benchmark.errors import UserError, unknown
+from benchmark.errors import UserError, as_user_error, unknown
 from benchmark.provenance import code_hash
 from envs import own
 from envs.own import SUFFIXES
@@ -68,10 +68,8 @@ class Registry:
         raise unknown(kind, name, found)
 
     def _add_file(self, path: Path) -> str:
-        try:
+        with as_user_error(own.TaskError):
             task, place = own.load_task(path), f"{own.__name__}:{path}"
-        except own.TaskError as error:
-            raise UserError(str(error)) from error
         if self.tasks.get(task.name, (task, place))[1] != place:
             raise UserError(f"task {path}: the name {task.name!r} is taken by {self.tasks[task.name][1]}")
         self.tasks.setdefault(task.name, (task, place))

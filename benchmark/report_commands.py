@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.errors import UserError, unknown
+from benchmark.errors import UserError, as_user_error, demand
 from benchmark.options import OUT, REFERENCE, RESULTS, Out, Results, Suite, grid_of, open_store, warn, warn_corrupt
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ def report(
     """Tables and figures of a suite from its records."""
     from results.schema import METRICS
 
-    for name in metric or []:
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS)
+    demand("metric", metric or [], METRICS)
     store, name, expected = _to_report(suite, results)
     print(write_report(store, out, name, expected, metric))
 
@@ -73,10 +71,8 @@ def figures(
     from reports.build import one_figure
 
     store, name, expected = _to_report(suite, results)
-    try:
+    with as_user_error(ValueError):
         drawn, problems = one_figure(store.root, out, figure, name, expected)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     for problem in problems:
         warn(problem)
     for path in drawn:
@@ -139,9 +135,7 @@ def compare(
     from reports.render import markdown
     from results.schema import COSTS, METRICS
 
-    for name in metric or []:
-        if name not in METRICS | COSTS:
-            raise unknown("metric", name, METRICS | COSTS)
+    demand("metric", metric or [], METRICS | COSTS)
     sides, known = [], set[str]()
     for store in (open_store(before), open_store(after)):
         warn_corrupt(store)
@@ -149,12 +143,9 @@ def compare(
             raise UserError(f"no records in {store.root}: `python -m benchmark run --results {store.root}` makes some")
         known |= {r.method for r in records}
         sides.append([r for r in records if not method or r.method in method])
-    for name in set(method or []) - known:
-        raise unknown("method", name, known)
-    try:
+    demand("method", method or [], known)
+    with as_user_error(ValueError):
         table, worse = comparison.compare(sides[0], sides[1], metric or comparison.COMPARED)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     print(markdown(table))
     raise typer.Exit(1 if worse and strict else 0)
 
@@ -169,8 +160,6 @@ def readme(
 
     if open_store(results).load()[1]:
         raise UserError(f"{results} holds files that are no records: remove them first")
-    try:
+    with as_user_error(OSError, ValueError, before=f"{path}: "):
         changed = regenerate(results, path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}") from error
     print("\n".join(f"{p}: made anew" for p in changed) or "nothing to change")

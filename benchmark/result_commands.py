@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, as_user_error
 
 if TYPE_CHECKING:
     from results.schema import Record
@@ -55,10 +55,9 @@ def merge(
                 conflicts.append("\n".join([name, _shown(*other), _shown(record, folder)]))
     if conflicts:
         raise UserError("nothing merged, these records differ; remove one of each:\n" + "\n".join(conflicts))
-    try:
+    told = {"before": f"stopped, {into} cannot be written: ", "after": "; the same command goes on from here"}
+    with as_user_error(OSError, shutil.Error, StoreError, **told):
         target.prepare()
         for record, folder in new.values():
             target.adopt(record, Store(folder).folder(record.id))
-    except (OSError, shutil.Error, StoreError) as error:
-        raise UserError(f"stopped, {into} cannot be written: {error}; the same command goes on from here") from error
     print(f"{into}: {len(new)} records taken over, {equal} were there already")

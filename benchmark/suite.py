@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from benchmark.cell import Cell
-from benchmark.errors import UserError, unknown
+from benchmark.errors import UserError, as_user_error, demand, unknown
 from benchmark.provenance import HARNESS, code_hash
 from benchmark.registry import Registry
 from envs.own import RecordedTask, line_of
@@ -124,11 +124,9 @@ def _read(name: str, beside: Path, files: dict[Path, str]) -> tuple[Path, dict[s
         raise unknown("suite", name, suite_names())
     if (resolved := path.resolve()) in files:
         raise UserError(f"suite {path} includes itself")
-    try:
+    with as_user_error(OSError, ValueError, yaml.YAMLError, before=f"suite {path} cannot be read: "):
         files[resolved] = path.read_text(encoding="utf-8")
         content = yaml.safe_load(files[resolved])
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"suite {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"suite {path} holds a {type(content).__name__}; keys and values are needed")
     if "include" in content:
@@ -163,10 +161,8 @@ def parse_assignments(given: Sequence[str]) -> dict[str, dict[str, Any]]:
         match = re.fullmatch(r"([^.=]+)\.([^=]+)=(.*)", text, re.DOTALL)
         if not match:
             raise UserError(f"--set {text!r}: the form is method.key=value, e.g. bc.epochs=5")
-        try:
+        with as_user_error(yaml.YAMLError, before=f"--set {text!r}: the value is no YAML: "):
             found.setdefault(match[1], {})[match[2]] = yaml.safe_load(match[3])
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {text!r}: the value is no YAML: {error}") from error
     return found
 
 
@@ -276,9 +272,7 @@ def cells(
     chosen = [registry.method(method) for method in dict.fromkeys(method_names)]
     among = [registry.task(task) for task in dict.fromkeys(task_names)]
     assigned = assigned or {}
-    for method in assigned:
-        if method not in (running := [found.name for found, _ in chosen]):
-            raise unknown("method in --set", method, running)
+    demand("method in --set", assigned, [found.name for found, _ in chosen])
 
     def made(seed: int, method: tuple[Method, str], task: tuple[Task, str]) -> Iterator[Cell]:
         (solver, _), (posed, _) = method, task

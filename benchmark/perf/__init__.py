@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from benchmark.errors import unknown
+from benchmark.errors import demand
 
 
 class Row(BaseModel):
@@ -65,9 +65,7 @@ def measure(chosen: Sequence[str] = ()) -> Iterator[Row]:
     Raises:
         UserError: a name that is no module here.
     """
-    for name in chosen:
-        if name not in names():
-            raise unknown("measurement", name, names())
+    demand("measurement", chosen, names())
     for name in chosen or names():
         yield from importlib.import_module(f"{__name__}.{name}").measure()
 
