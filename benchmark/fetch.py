@@ -1,16 +1,17 @@
 """D4RL's original files: where they lie, and what they must hold."""
 
 import hashlib
+import shutil
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.errors import UserError, unknown
+from benchmark.errors import as_user_error, demand
 from envs.formats import FormatError, whole
 
 ROOT = "http://rail.eecs.berkeley.edu/datasets/offline_rl"  # as in d4rl 1.1, d4rl/infos.py
 LICENCE = "CC BY 4.0"  # of D4RL's data sets, as its README states
-TIMEOUT_S, CHUNK = 20, 1 << 20
+TIMEOUT_S = 20
 
 
 @dataclass(frozen=True)
@@ -53,21 +54,15 @@ def fetch(name: str, folder: Path, root: str = ROOT) -> str:
     Raises:
         UserError: unknown name, no connection, a file that exists, or one that is not the original.
     """
-    if name not in ORIGINALS:
-        raise unknown("D4RL file", name, ORIGINALS)
+    demand("D4RL file", [name], ORIGINALS)
     original, target = ORIGINALS[name], folder / f"{name}.hdf5"
-    address, digest = f"{root}/{original.path}", hashlib.sha256()
-    try:
-        with whole(target) as temporary, open(temporary, "wb") as file:
-            with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:
-                while chunk := answer.read(CHUNK):
-                    digest.update(chunk)
-                    file.write(chunk)
-            if original.sha256 not in (None, digest.hexdigest()):
-                raise FormatError(
-                    f"{address} has SHA-256 {digest.hexdigest()}, the original {original.sha256}: not kept"
-                )
-    except (OSError, FormatError) as error:
-        raise UserError(f"{name} was not fetched from {address}: {error}") from error
+    address = f"{root}/{original.path}"
+    with as_user_error(OSError, FormatError, before=f"{name} was not fetched from {address}: "), whole(target) as part:
+        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer, open(part, "wb") as file:
+            shutil.copyfileobj(answer, file)
+        with open(part, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if original.sha256 not in (None, found):
+            raise FormatError(f"{address} has SHA-256 {found}, the original {original.sha256}: not kept")
     checked = "as published" if original.sha256 else "compared with nothing: no published checksum is known"
-    return f"{target}: SHA-256 {digest.hexdigest()}, {checked}; licence {LICENCE}"
+    return f"{target}: SHA-256 {found}, {checked}; licence {LICENCE}"
