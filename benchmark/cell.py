@@ -201,25 +201,21 @@ def run_cell(cell: Cell, store: Store, provenance: dict[str, Any], progress: Pro
     with the reason, the traceback beside it in ``error.txt``.
     """
     with store.hold(cell.id):
-        return _attempt(cell, store, provenance, progress)
-
-
-def _attempt(cell: Cell, store: Store, provenance: dict[str, Any], progress: Progress) -> Record:
-    work = store.workspace(cell.id)
-    fix_globals(cell)
-    wall, cpu = time.monotonic(), time.process_time()
-    try:
-        outcome = _outcome(cell, work, store.state_folder(cell.id), progress)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, OSError) and error.errno in STORAGE:
-            raise  # not the method's failure: the run stops
-        (work / "error.txt").write_text(traceback.format_exc())
-        kept, notes = _finite_curve(getattr(error, "curve", []))  # an error may carry what was learnt before it
-        outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}", "curve": kept, "notes": notes}
-    outcome["wall_seconds"] = outcome.get("wall_seconds", 0.0) + time.monotonic() - wall
-    origin = provenance | {"device": outcome.pop("device", provenance.get("device"))}
-    record = cell.record(
-        provenance=origin, **{"cpu_seconds": time.process_time() - cpu, "peak_memory_mib": _peak_mib(), **outcome}
-    )
-    store.commit(record)
-    return record
+        work = store.workspace(cell.id)
+        fix_globals(cell)
+        wall, cpu = time.monotonic(), time.process_time()
+        try:
+            outcome = _outcome(cell, work, store.state_folder(cell.id), progress)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, OSError) and error.errno in STORAGE:
+                raise  # not the method's failure: the run stops
+            (work / "error.txt").write_text(traceback.format_exc())
+            kept, notes = _finite_curve(getattr(error, "curve", []))  # an error may carry what was learnt before it
+            outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}", "curve": kept, "notes": notes}
+        outcome["wall_seconds"] = outcome.get("wall_seconds", 0.0) + time.monotonic() - wall
+        origin = provenance | {"device": outcome.pop("device", provenance.get("device"))}
+        record = cell.record(
+            provenance=origin, **{"cpu_seconds": time.process_time() - cpu, "peak_memory_mib": _peak_mib(), **outcome}
+        )
+        store.commit(record)
+        return record
