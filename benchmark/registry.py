@@ -138,9 +138,9 @@ def load_task(module: str, name: str) -> Task:
     return next(task for task in tasks_in(importlib.import_module(module)) if task.name == name)
 
 
-def task_code(task: Task, module: str) -> str:
-    """Hash of all that a task is made of: its sources and, of a recorded one, its data."""
-    code = code_hash(module.partition(":")[0])
+def task_code(task: Task, module: str, *others: str) -> str:
+    """Hash of all that a task is made of: its sources and, of a recorded one, its data; ``others``' sources with it."""
+    code = code_hash(module.partition(":")[0], *others)
     return f"{code}-{task.fingerprint}" if isinstance(task, own.RecordedTask) else code
 
 

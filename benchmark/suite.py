@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from benchmark.cell import Cell
 from benchmark.errors import UserError, as_user_error, demand, unknown
-from benchmark.provenance import HARNESS, code_hash
-from benchmark.registry import Registry
+from benchmark.provenance import HARNESS
+from benchmark.registry import Registry, task_code
 from envs.own import RecordedTask, line_of
 from envs.problem import Task
 from methods.base import Method
@@ -70,9 +70,8 @@ class Suite(BaseModel):
     smoke: bool = False  # whether methods run with their smoke settings
     settings: dict[str, dict[str, dict[str, Any]]] = {}  # method, task, then as in ``planning.scale``
     reoptimise: dict[str, dict[str, Count]] = {}  # method, task, then environment steps of agents on the learnt reward
-    sweep: dict[
-        str, dict[str, Annotated[list[Any], Field(min_length=1)]]
-    ] = {}  # method, setting, values to run through
+    # method, setting, values to run through
+    sweep: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = {}
     also: list[str] = []  # suites that are run along with it, each reported under its own name
     _files: dict[Path, str] = PrivateAttr({})  # texts that it was read from, to say where an error stands
 
@@ -212,10 +211,9 @@ def _variants(
     suite: Suite, method: Method, task: Task, assigned: Mapping[str, Any]
 ) -> Iterator[tuple[int, dict[str, Any], str]]:
     """What a suite runs through for one method on one task: demonstrations, settings, and what tells them apart."""
-    numbers = suite.demonstrations(task)
     named = isinstance(_of(suite.demos, task.name, None), list)
     swept = {key: values for key, values in suite.sweep.get(method.name, {}).items() if key not in assigned}
-    for demos in numbers:
+    for demos in suite.demonstrations(task):
         for values in product(*swept.values()):
             settings = dict(zip(swept, values, strict=True))
             axes = {"demos": demos, **settings} if named else settings
@@ -239,9 +237,7 @@ def identified(
 
     What ``decides`` besides, and what not, are fields of :class:`Cell`.
     """
-    mark = f"-{task[0].fingerprint}" if isinstance(task[0], RecordedTask) else ""
-    modules = (method[1], task[1].partition(":")[0], *["benchmark.reoptimise"] * bool(reoptimise), *HARNESS)
-    code = code_hash(*modules) + mark
+    code = task_code(*task, method[1], *["benchmark.reoptimise"] * bool(reoptimise), *HARNESS)
     identity: dict[str, Any] = {"method": method[0].name, "task": task[0].name, "code": code, **decides}
     identity |= {"reoptimise": reoptimise} if reoptimise else {}
     titles: dict[str, Any] = {"title": method[0].title, "task_title": task[0].title, "control": method[0].control}
