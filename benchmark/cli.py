@@ -110,7 +110,7 @@ def run(
     as_json: AsJson = False,
     results: Results = RESULTS,
     out: Out = OUT,
-    executor: Annotated[Where, typer.Option(help="Where cells run; ray needs the extra `ray`.")] = Where.LOCAL,
+    executor: Annotated[Where, typer.Option(help="Where cells run; ray needs the extra `ray`.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster; one on this machine if none.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")] = False,
     plain_lines: Annotated[bool, typer.Option("--plain", help="Print a line per cell, also on a terminal.")] = False,
@@ -132,7 +132,7 @@ def run(
     store = open_store(results, write=True)
     warn_unavailable(registry)
     warn_corrupt(store)
-    execute(cells, store, How(executor, address, workers, quiet, plain_lines, tensorboard), retry or [])
+    execute(cells, store, How(workers, quiet, executor, address, plain_lines, tensorboard), retry or [])
     if not reporting:
         return
     # what else of the suite stands is shown too: running one method must not empty the tables of the others
@@ -162,11 +162,9 @@ def status(
     rows = []
     for cell in cells:
         row = {name: getattr(cell, name) for name in ("id", "method", "task", "seed", "variant")}
-        if (record := known.get(cell.id)) is not None:
-            row |= {"status": record.status, "reason": record.reason}
-        else:
-            row |= {"status": store.under_way(cell.id) or "missing", "reason": ""}
-        rows.append(row)
+        record = known.get(cell.id)
+        status, reason = (record.status, record.reason) if record else (store.under_way(cell.id) or "missing", "")
+        rows.append(row | {"status": status, "reason": reason})
     counts = Counter(row["status"] for row in rows)
     if as_json:
         found = {"counts": counts, "corrupt": [str(c.path) for c in corrupt], "cells": rows}
@@ -209,7 +207,7 @@ def verify(
     chosen = {old.id: verifying.cell_of(old, registry) for old in verifying.drawn(known, share, seed)}
     store = open_store(into / f"seed{seed}", write=True)
     print(f"{len(chosen)} of {len(known)} cells, choice --seed {seed}", file=sys.stderr)
-    execute([*chosen.values()], store, How(Where.LOCAL, None, workers, as_json, False, None), [])
+    execute([*chosen.values()], store, How(workers, quiet=as_json), [])
     again = {old: new for old, cell in chosen.items() if (new := store.get(cell.id))}
     found = [*verifying.judged(known, again)]
     equal = sum(one.recorded == one.again for one in found)

@@ -2,9 +2,8 @@
 
 import json
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +20,7 @@ app = typer.Typer(
 
 Horizon = Annotated[int | None, typer.Option(min=1, help="Steps of each episode that are kept; all if not given.")]
 OfTask = Annotated[str | None, typer.Option("--task", help="Task that the file is checked against.")]
+Format = Literal["npz", "minari"]  # what a data set is exported to
 MADE_HERE = "MIT, as this project: made by its recipes"
 
 
@@ -52,13 +52,6 @@ def data_make(task: Tasks = None, seeds: Seeds = "0") -> None:
             for made in (one.base(seed), one.demos(one.default_demos, seed)):
                 low, high = made.returns.min(), made.returns.max()
                 print(f"{made.id}: {len(made)} episodes, true returns {low:.1f} to {high:.1f}")
-
-
-class Format(StrEnum):
-    """What a data set is exported to."""
-
-    NPZ = "npz"
-    MINARI = "minari"
 
 
 @app.command("describe")
@@ -169,7 +162,7 @@ def data_import(
 def data_export(
     task: Annotated[str, typer.Argument(help="Name of a task.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new folder.")],
-    format: Annotated[Format, typer.Option(help="Of the data sets.")] = Format.NPZ,
+    format: Annotated[Format, typer.Option(help="Of the data sets.")] = "npz",
     demos: Annotated[int | None, typer.Option(min=1, help="Number of demonstrations; the task's own if none.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of both data sets.")] = 0,
 ) -> None:
@@ -189,7 +182,7 @@ def _export(dataset: "Dataset", folder: Path, kind: str, task: "Task", format: F
     from envs.formats import content_hash, save_minari, save_npz
 
     name = f"{task.name}-{kind}"
-    if format is Format.NPZ:
+    if format == "npz":
         name += ".npz"
         save_npz(dataset, folder / name)
     else:

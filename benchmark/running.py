@@ -3,9 +3,8 @@
 import json
 import sys
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -18,33 +17,28 @@ if TYPE_CHECKING:
     from results.store import Store
 
 INTERRUPTED = 130
-
-
-class Where(StrEnum):
-    """Where cells run."""
-
-    LOCAL = "local"
-    RAY = "ray"
+Where = Literal["local", "ray"]  # cells run
 
 
 @dataclass(frozen=True)
 class How:
     """The options of ``run`` that say how, not what."""
 
-    executor: Where
-    address: str | None
     workers: int
     quiet: bool
-    plain: bool
-    tensorboard: Path | None
+    executor: Where = "local"
+    address: str | None = None
+    plain: bool = False
+    tensorboard: Path | None = None
 
 
 def print_plan(planned: "Plan", workers: int, as_json: bool) -> None:
     """Says what is done, what would run, and what it would cost."""
     seconds, unknown = planned.estimate
+    hours = seconds / 3600
     if as_json:
         rows = [asdict(cell) | {"seconds": planned.past.seconds(cell)} for cell in planned.todo]
-        known = {"cpu_hours": seconds / 3600, "cells_without_estimate": unknown}
+        known = {"cpu_hours": hours, "cells_without_estimate": unknown}
         print(json.dumps({"done": [cell.id for cell, _ in planned.done], "todo": rows, **known}, indent=1))
         return
     for cell, record in planned.done:
@@ -52,18 +46,16 @@ def print_plan(planned: "Plan", workers: int, as_json: bool) -> None:
     for cell in planned.todo:
         usual = planned.past.seconds(cell)
         print(f"{cell.id}  to run  {cell} · {'time unknown' if usual is None else f'about {usual:.0f} s'}")
-    print(
-        f"{len(planned.done)} cells done, {len(planned.todo)} cells to run: about {seconds / 3600:.2f} CPU hours",
-        end="",
-    )
-    print(f", {seconds / 3600 / max(1, workers):.2f} hours with {max(1, workers)} workers", end="")
+    done, todo, workers = len(planned.done), len(planned.todo), max(1, workers)
+    print(f"{done} cells done, {todo} cells to run: about {hours:.2f} CPU hours", end="")
+    print(f", {hours / workers:.2f} hours with {workers} workers", end="")
     print(f"; nothing is known of {unknown} cells, which are not in this" if unknown else "")
 
 
 def _executor(how: How, store: "Store", origin: dict[str, Any], cells: list["Cell"]) -> "Executor":
     from benchmark.executors import InProcess, Processes
 
-    if how.executor is Where.RAY:
+    if how.executor == "ray":
         try:
             from benchmark.ray_executor import RayCluster
 
