@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UserError
-from benchmark.tune import FIRST_SEED, Attempt, distance
+from benchmark.tune import FIRST_SEED, Attempt, distance, least
 from envs.problem import Task
 from envs.rollout import rollout
 from envs.seeding import stream
@@ -31,10 +31,8 @@ def anywhere_distance(task: Task, learned: Learned, seed: int) -> float:
 
 def rivals(study: dict[str, Any]) -> list[dict[str, Any]]:
     """Settings that a study leaves to decide between: its first trial's, and those of its least value if others."""
-    good = [trial for trial in study["trials"] if trial["value"] is not None]
-    best = min(good, key=lambda trial: float(trial["value"]))["settings"]
-    first: dict[str, Any] = study["trials"][0]["settings"]
-    return [first] if best == first else [first, best]
+    first, best = study["trials"][0], least(study["trials"]) or {}
+    return [first["settings"]] if best["settings"] == first["settings"] else [first["settings"], best["settings"]]
 
 
 def confirm(paths: Sequence[Path], seeds: list[int], tell: Callable[[str], None], submit: Submit) -> None:
@@ -77,7 +75,7 @@ def confirm(paths: Sequence[Path], seeds: list[int], tell: Callable[[str], None]
 def _decide(path: Path, study: dict[str, Any], seeds: list[int], runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Writes the second round into the study's file; the choice."""
     study["confirmation"] = {"criterion": CRITERION, "seeds": seeds, "trials": runs}
-    good = [run for run in runs if run["value"] is not None]
-    study["chosen"] = min(good, key=lambda run: float(run["value"]))["settings"] if good else rivals(study)[0]
+    best = least(runs)
+    study["chosen"] = best["settings"] if best else rivals(study)[0]
     write_whole(path, f"{json.dumps(study, indent=1)}\n".encode())
     return dict(study["chosen"])

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from baselines._online import silent
 from benchmark.errors import UserError
 from benchmark.options import discovered
 from benchmark.pose import pose
@@ -67,6 +68,12 @@ class Attempt(NamedTuple):
     cpu_seconds: float
 
 
+def least(trials: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The trial of the least value, the first of equals; None where none ended well."""
+    good = (trial for trial in trials if trial["value"] is not None)
+    return min(good, key=lambda trial: float(trial["value"]), default=None)
+
+
 def terms(suite: Suite, method: str, task: Task) -> dict[str, Any]:
     """What every trial of a method on a task gets: environment steps, demonstrations, seed of the base data."""
     budget, demos = suite.budget(method, task), suite.demonstrations(task)[0]
@@ -89,9 +96,7 @@ def attempt(
         for seed in seeds:
             torch.manual_seed(seed)
             base_seed = seed if suite.base_seed == "cell" else suite.base_seed
-            posed = pose(
-                task, seed, given["demos"], given["step_budget"], base_seed, False, lambda fraction, values: None
-            )
+            posed = pose(task, seed, given["demos"], given["step_budget"], base_seed, False, silent)
             learned = method.fit(posed.problem, config, stream("tuning", method.name, task.name, seed))
             found.append(judge(task, learned, seed))
         if not np.isfinite(found).all():
@@ -200,10 +205,9 @@ class Study:
 
     def outcome(self) -> dict[str, Any]:
         """The study as data: how it was made, every trial, the chosen settings (those of the least value)."""
-        good = [trial for trial in self.finished if trial.value is not None]
-        if not good:
+        trials = [{"value": trial.value, **trial.user_attrs} for trial in self.finished]
+        if (best := least(trials)) is None:
             raise UserError(f"{self.path}: no trial has ended well, nothing can be chosen")
-        best = min(good, key=lambda trial: trial.value)  # type: ignore[arg-type,return-value]
         return {
             "method": self.method.name,
             "task": self.task.name,
@@ -211,8 +215,8 @@ class Study:
             "seeds": self.seeds,
             **terms(self.suite, self.method.name, self.task),
             "search": {name: list(values) for name, values in self.method.search.items()},
-            "trials": [{"value": t.value, **t.user_attrs} for t in self.finished],
-            "chosen": best.user_attrs["settings"],
+            "trials": trials,
+            "chosen": best["settings"],
         }
 
     def write(self, folder: Path) -> Path:
