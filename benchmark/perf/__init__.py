@@ -39,9 +39,14 @@ class Row(BaseModel):
         return None if self.required is None else self.ratio >= self.required
 
 
+def cost(name: str, ours: float, unit: str, reference: float, against: str, required: float | None = None) -> Row:
+    """A cost, better where it is less, beside another."""
+    return Row(name=name, ours=ours, unit=unit, reference=reference, against=against, better=-1, required=required)
+
+
 def allowed(name: str, ours: float, unit: str, limit: float) -> Row:
     """A cost that must not exceed a limit."""
-    return Row(name=name, ours=ours, unit=unit, reference=limit, against="allowed", better=-1, required=1.0)
+    return cost(name, ours, unit, limit, "allowed", required=1.0)
 
 
 def seconds(work: Callable[[], object], times: int = 3) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from baselines.diffusion_bc import METHOD as BC
-from benchmark.perf import Row, allowed
+from benchmark.perf import Row, allowed, cost
 from benchmark.perf.gradient import ACTS, BATCH, GUIDED, OBS, STEP, STEPS, TOKENS, UNET, GradientStep
 from benchmark.perf.planning import STARTS, guided
 from envs.maze2d import UMAZE_TASK
@@ -62,10 +62,8 @@ def moved(step: GradientStep) -> float:
         return tensor
 
     x, at = step.target.clone().requires_grad_(), torch.zeros(BATCH, dtype=torch.long, device=step.target.device)
-    with (
-        torch.autocast(x.device.type, torch.bfloat16, step.sampling["bfloat16"]),
-        saved_tensors_hooks(keep, lambda t: t),
-    ):
+    halved = torch.autocast(x.device.type, torch.bfloat16, step.sampling["bfloat16"])
+    with halved, saved_tensors_hooks(keep, lambda t: t):
         made = step.model.requires_grad_(False).denoised(x, at)
     return 2.0 * STEPS * sum(kept.values()) + made.nbytes
 
@@ -126,18 +124,15 @@ def steps(network: str, settings: dict[str, Any]) -> Iterator[Row]:
         if compiled:
             step.model.net = torch.compile(step.model.net)  # type: ignore[assignment]
         replayed = captured(step.work(), step.target, *step.noise)
-        ways: dict[str, Callable[[], object]] = {"one graph": partial(replayed, step.target, *step.noise)}
-        if not compiled:
-            ways = {"kernel by kernel": step.ours} | ways
+        ways: dict[str, Callable[[], object]] = {} if compiled else {"kernel by kernel": step.ours}
+        ways["one graph"] = partial(replayed, step.target, *step.noise)
         for way, work in ways.items():
             kind = f"{'compiled, ' if compiled else ''}{way}, {'bfloat16' if bfloat16 else 'float32'}"
             name, took = STEP.format(f"{network}, {card}, {kind}"), seconds(work)
-            timed: dict[str, Any] = {"name": name, "ours": took, "unit": "s", "better": -1}
-            yield Row(**timed, reference=alone, against="the processor's one thread, float32")
+            yield cost(name, took, "s", alone, "the processor's one thread, float32")
             if limits := next((found for key, found in CARDS.items() if key in card), None):
                 floor = max(operations / limits[bfloat16], bytes_ / limits[2])
-                said = f"roofline: {operations / 1e9:.0f} GFLOP, {bytes_ / 1e9:.2f} GB"
-                yield Row(**timed, reference=floor, against=said)
+                yield cost(name, took, "s", floor, f"roofline: {operations / 1e9:.0f} GFLOP, {bytes_ / 1e9:.2f} GB")
 
 
 def updates(network: str, settings: dict[str, Any], batch: int) -> Iterator[Row]:
@@ -150,7 +145,7 @@ def updates(network: str, settings: dict[str, Any], batch: int) -> Iterator[Row]
         x0, rng = torch.randn(batch, TOKENS, OBS + ACTS, device=device), np.random.default_rng(0)
         took.append(seconds(partial(model.descend, x0, optimiser, schedule, rng), 3))
     name = f"Base-model update, {network}, H={TOKENS}, batch {batch}"
-    yield Row(name=name, ours=took[0], unit="s", reference=took[1], against="the processor's one thread", better=-1)
+    yield cost(name, took[0], "s", took[1], "the processor's one thread")
 
 
 def planning() -> Iterator[Row]:
@@ -158,7 +153,7 @@ def planning() -> Iterator[Row]:
     planner, starts, rng = guided()
     alone, took = (seconds(partial(planner.to(device).plan, starts, rng), 3) for device in ("cpu", "cuda"))
     name = f"Guided planning from {STARTS} starts, GPU"
-    yield Row(name=name, ours=took, unit="s", reference=alone, against="the processor's one thread", better=-1)
+    yield cost(name, took, "s", alone, "the processor's one thread")
 
 
 def measure() -> Iterator[Row]:

@@ -1,14 +1,13 @@
 """One reward-gradient step at the thesis' shapes, beside automatic differentiation through the whole guided chain."""
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.perf import Row, seconds
+from benchmark.perf import Row, allowed, cost, seconds
 from methods.diffuser import Diffuser, ascent
 from methods.diffusion_irl import Gradient, reward_gradient
 from methods.rewards import WindowReward
@@ -74,10 +73,10 @@ def rows(steps: Mapping[str, GradientStep], limit: float, times: int) -> Iterato
         "floor: the denoiser's multiplications in large matrix products": first.floor(),
     }
     for network, step in steps.items():
-        timed = partial(Row, name=STEP.format(network), ours=seconds(step.ours, times), unit="CPU s", better=-1)
+        name, took = STEP.format(network), seconds(step.ours, times)
         for against, reference in held.items():
-            yield timed(reference=reference, against=against)
-        yield timed(reference=limit, against="allowed", required=1.0)
+            yield cost(name, took, "CPU s", reference, against)
+        yield allowed(name, took, "CPU s", limit)
 
 
 def measure() -> Iterator[Row]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.perf import Row, allowed, seconds
+from benchmark.perf import Row, allowed, cost, seconds
 from benchmark.pose import Posed, pose
 from benchmark.registry import discover
 from benchmark.sampled_distances import CHUNK, Transitions, epic_distance
@@ -103,4 +103,4 @@ def measure() -> Iterator[Row]:
             true(*block)
 
     floor, against = seconds(calls), "floor: both rewards called, nothing else"
-    yield Row(name=name, ours=million, unit="CPU s", reference=floor, against=against, better=-1)
+    yield cost(name, million, "CPU s", floor, against)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.perf import Row, allowed, seconds
+from baselines._online import silent
+from benchmark.perf import Row, allowed, cost, seconds
 from benchmark.perf.gradient import ACTS, HIDDEN, OBS
 from benchmark.plan_quality import plan_quality
 from benchmark.pose import Posed, pose
@@ -60,16 +61,11 @@ def measure() -> Iterator[Row]:
         for start in starts[:SINGLES, None]:
             planner.plan(start, rng)
 
-    yield Row(
-        name=f"Guided planning from {STARTS} starts (U-Maze, T={planner.diffuser.steps})",
-        ours=seconds(lambda: planner.plan(starts, rng)),
-        unit="CPU s",
-        reference=seconds(singly) * STARTS / SINGLES,
-        against=f"one start at a time, {SINGLES} measured",
-        better=-1,
-    )
+    name = f"Guided planning from {STARTS} starts (U-Maze, T={planner.diffuser.steps})"
+    together, one_by_one = seconds(lambda: planner.plan(starts, rng)), seconds(singly) * STARTS / SINGLES
+    yield cost(name, together, "CPU s", one_by_one, f"one start at a time, {SINGLES} measured")
     for task, within in ((UMAZE_TASK, 99.0), (LARGE_TASK, 95.0)):
-        posed = pose(task, 0, 1, 0, 0, privileged=False, progress=lambda fraction, values: None)
+        posed = pose(task, 0, 1, 0, 0, privileged=False, progress=silent)
         config = BASE_MODELS[task.family]
         few = config.model_copy(update={"updates": UPDATES})
         spent = seconds(partial(train, posed.problem, few), 1) * config.updates / UPDATES / 60
