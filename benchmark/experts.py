@@ -60,6 +60,12 @@ def returns(policy: Policy, starts: NDArray[np.float64]) -> NDArray[np.float64]:
     return true_returns(halfcheetah.TASK, run)
 
 
+def measured(policy: Policy, draws: str) -> dict[str, NDArray[np.float64]]:
+    """The :func:`returns` from :data:`EPISODES` starts of each kind, by the name that records give them."""
+    kinds = (halfcheetah.upright, halfcheetah.thrown)
+    return {f"return_{k.__name__}": returns(policy, k(EPISODES, stream("experts", draws, k.__name__))) for k in kinds}
+
+
 def keep(path: Path, sac: SAC, seed: int, recipe: Recipe, curve: list[dict[str, float]]) -> None:
     """Writes the present policy and how it came about: ``path`` and the JSON beside it."""
     weights = {k: v.numpy() for k, v in sac.policy().state_dict().items()}
@@ -106,9 +112,7 @@ def run(seed: int, config: SACConfig, recipe: Recipe, folder: Path, progress: Pr
         if (episode + 1) % recipe.measure_every == 0 or episode + 1 == episodes:
             spent = round(time.process_time() - began + checkpoint.before[1], 1)
             row = {"env_steps": step * recipe.envs, "updates": sac.updates, "cpu_seconds": spent, "alpha": sac.alpha}
-            for kind in (halfcheetah.upright, halfcheetah.thrown):
-                found = returns(sac.policy(), kind(EPISODES, stream("experts", "curve", kind.__name__)))
-                row[f"return_{kind.__name__}"] = round(float(found.mean()), 1)
+            row |= {name: round(float(found.mean()), 1) for name, found in measured(sac.policy(), "curve").items()}
             best, now = max((old["return_upright"] for old in curve), default=-np.inf), row["return_upright"]
             curve.append(row)
             reached = [level for level, target in LEVELS.items() if best < target <= now]
@@ -125,13 +129,9 @@ def publish(name: str, snapshot: Path, out: Path) -> dict[str, Any]:
     """
     out.mkdir(parents=True, exist_ok=True)
     described: dict[str, Any] = {"name": name}
-    for kind in (halfcheetah.upright, halfcheetah.thrown):
-        found = returns(halfcheetah.StoredPolicy(snapshot), kind(EPISODES, stream("experts", "fresh", kind.__name__)))
-        described[f"return_{kind.__name__}"] = {
-            "mean": round(float(found.mean()), 1),
-            "std": round(float(found.std(ddof=1)), 1),
-            "episodes": EPISODES,
-        }
+    for kind, found in measured(halfcheetah.StoredPolicy(snapshot), "fresh").items():
+        mean, std = round(float(found.mean()), 1), round(float(found.std(ddof=1)), 1)
+        described[kind] = {"mean": mean, "std": std, "episodes": EPISODES}
     described |= json.loads(snapshot.with_suffix(".json").read_text())
     path = out / f"halfcheetah-{name}.safetensors"
     write_whole(path, snapshot.read_bytes())
