@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import halfcheetah, maze2d
-from envs.physics import BatchEnv
-from envs.problem import Floats, Task
+from envs.problem import Floats
 
 WORDS = {"maze2d": "Maze2D", "umaze": "UMaze", "halfcheetah": "HalfCheetah", "nodwell": "NoDwell"}
+_TASKS = {task.name: task for task in (maze2d.UMAZE_TASK, maze2d.LARGE_TASK, *maze2d.TASKS, halfcheetah.TASK)}
 HEIGHT, WIDTH = 480, 640  # pixels
 BACK_ENDS = ("egl", "osmesa", "glfw")
 
@@ -102,13 +102,11 @@ class TaskEnv(gymnasium.Env[Floats, Floats]):
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # as Gymnasium declares it
 
     def __init__(self, task: str, render_mode: str | None = None) -> None:
-        self._task = next(known for known in _tasks() if known.name == task)
-        self._env: BatchEnv = self._task.make_env(1)
+        self._task = _TASKS[task]
+        self._env = self._task.make_env(1)
         self.observation_space, self.action_space = self._env.observation_space, self._env.action_space
-        self.metadata = {
-            **self.metadata,
-            "render_fps": round(1 / (self._env.model.opt.timestep * self._env.frame_skip)),
-        }
+        seconds = self._env.model.opt.timestep * self._env.frame_skip
+        self.metadata = {**self.metadata, "render_fps": round(1 / seconds)}
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode {render_mode!r}: it must be None or 'rgb_array'")
         self.render_mode, self._camera = render_mode, Camera(self._env.model) if render_mode else None
@@ -138,17 +136,13 @@ class TaskEnv(gymnasium.Env[Floats, Floats]):
             self._camera = None
 
 
-def _tasks() -> list[Task]:
-    return [maze2d.UMAZE_TASK, maze2d.LARGE_TASK, *maze2d.TASKS, halfcheetah.TASK]
-
-
 def id_of(task: str) -> str:
     """``irlbench/Maze2D-UMaze-v0`` of ``maze2d-umaze``."""
     return f"irlbench/{'-'.join(WORDS.get(word, word.title()) for word in task.split('-'))}-v0"
 
 
-IDS = {id_of(task.name): task.name for task in _tasks()}
+IDS = {id_of(name): name for name in _TASKS}
 for _id, _name in IDS.items():
     if _id not in gymnasium.registry:
-        _limit = next(task.horizon for task in _tasks() if task.name == _name)
+        _limit = _TASKS[_name].horizon
         gymnasium.register(_id, f"{__name__}:{TaskEnv.__name__}", max_episode_steps=_limit, kwargs={"task": _name})
