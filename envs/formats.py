@@ -239,12 +239,11 @@ def _read_npz(path: Path) -> list[Episode]:
         raise FormatError(
             f"{path}: not a whole npz file of plain arrays ({error}); write it again, e.g. by numpy.savez"
         ) from error
-    _demand(path, arrays, ("obs", "acts", "rewards"), "Needed: obs [N, T+1, O], acts [N, T, A], rewards [N, T]")
-    obs = _numbers(f"{path}: obs", arrays["obs"], "[N, T+1, O]")
-    acts = _numbers(f"{path}: acts", arrays["acts"], "[N, T, A]")
-    rewards = _numbers(f"{path}: rewards", arrays["rewards"], "[N, T]")
-    _same_length(path, {"obs": obs, "acts": acts, "rewards": rewards})
-    return [Episode(*one) for one in zip(obs, acts, rewards, strict=True)]
+    shapes = {"obs": "[N, T+1, O]", "acts": "[N, T, A]", "rewards": "[N, T]"}
+    _demand(path, arrays, shapes, f"Needed: {', '.join(f'{key} {shape}' for key, shape in shapes.items())}")
+    found = {key: _numbers(f"{path}: {key}", arrays[key], shape) for key, shape in shapes.items()}
+    _same_length(path, found)
+    return [Episode(*one) for one in zip(*found.values(), strict=True)]
 
 
 def _read_minari(path: Path, absorbing: bool) -> list[Episode]:
