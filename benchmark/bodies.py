@@ -32,15 +32,13 @@ def photographs(model: mujoco.MjModel, poses: NDArray[np.float64]) -> NDArray[np
         uint8 ``[N, height, width, 3]``; None where nothing could be rendered.
     """
     back_end = "osmesa" if find_library("OSMesa") else "egl"
-    given = {"MUJOCO_GL": back_end} if sys.platform == "linux" else {}
+    given = {"MUJOCO_GL": back_end, **os.environ} if sys.platform == "linux" else None
     with tempfile.TemporaryDirectory() as folder:
         mujoco.mj_saveModel(model, str(Path(folder, "model.mjb")), None)
         np.save(Path(folder, "poses.npy"), poses)
         try:
             command = [sys.executable, "-m", "benchmark.bodies", folder]
-            subprocess.run(
-                command, env={**given, **os.environ}, cwd=ROOT, check=True, capture_output=True, timeout=TIMEOUT_S
-            )
+            subprocess.run(command, env=given, cwd=ROOT, check=True, capture_output=True, timeout=TIMEOUT_S)
             found: NDArray[np.uint8] = np.load(Path(folder, "pixels.npy"), allow_pickle=False)
         except (OSError, subprocess.SubprocessError):
             return None

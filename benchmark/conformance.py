@@ -201,8 +201,7 @@ def _result(check: Callable[[Any], None], given: Any) -> Result:
     rule = str(check.__doc__)
     try:
         check(given)
-    except AssertionError as error:
-        return Result(check.__name__, False, str(error), rule)
     except Exception as error:
-        return Result(check.__name__, False, f"{type(error).__name__}: {error}", rule)
+        message = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        return Result(check.__name__, False, message, rule)
     return Result(check.__name__, True, rule=rule)

@@ -107,9 +107,8 @@ def plan(cells: Sequence[Cell], store: Store, retry: Collection[str] = (), also:
 
     What cells take is learnt from the store's records and those given ``also``.
     """
-    records, _ = store.load()
-    known = {record.id: record for record in records}
-    past = Past([*records, *also])
+    known = {record.id: record for record in store.load()[0]}
+    past = Past([*known.values(), *also])
     done = [(cell, known[cell.id]) for cell in cells if cell.id in known and known[cell.id].status not in retry]
     standing = {cell.id for cell, _ in done}
     todo = [cell for cell in cells if cell.id not in standing]

@@ -296,15 +296,8 @@ def _task(d: Description, path: Path) -> RecordedTask:
         if d.base is not None:
             return load(path.parent / d.base, limit, d.absorbing)
         made_by = hashlib.sha256(repr((d.environment, sorted(d.kwargs.items()), horizon, d.absorbing)).encode())
-        build = partial(
-            record,
-            env,
-            partial(Uniform, one.action_space),
-            one.starts,
-            reward,
-            RANDOM_EPISODES,
-            seed_of("base", d.name, seed),
-        )
+        policy, drawn = partial(Uniform, one.action_space), seed_of("base", d.name, seed)
+        build = partial(record, env, policy, one.starts, reward, RANDOM_EPISODES, drawn)
         return cached(f"{d.name}-base-random-{made_by.hexdigest()[:8]}-{RANDOM_EPISODES}-seed{seed}", build)
 
     def demos(n: int, seed: int) -> Dataset:  # as many as there are, if more are asked for
