@@ -21,11 +21,6 @@ def _shown(record: "Record", folder: Path) -> str:
     return f"    {folder}: {status}; {metrics or 'no metrics'}; {where}"
 
 
-@app.callback()
-def _group() -> None:
-    """Folders of records."""
-
-
 @app.command()
 def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of records.")],
