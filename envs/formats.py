@@ -47,11 +47,8 @@ class Episode(NamedTuple):
     def absorbed(self, steps: int) -> "Episode":
         """Where it terminated before ``steps``, it stays: the last observation again, actions and rewards 0."""
         lacking = max(0, steps - len(self.acts)) if self.ended else 0
-        return Episode(
-            np.concatenate([self.obs, np.repeat(self.obs[-1:], lacking, 0)]),
-            np.concatenate([self.acts, np.zeros((lacking, self.acts.shape[1]), np.float32)]),
-            np.concatenate([self.rewards, np.zeros(lacking, np.float32)]),
-        )
+        obs = np.concatenate([self.obs, np.repeat(self.obs[-1:], lacking, 0)])
+        return Episode(obs, np.pad(self.acts, ((0, lacking), (0, 0))), np.pad(self.rewards, (0, lacking)))
 
 
 def content_hash(trajectories: Trajectories, rewards: Floats) -> str:
