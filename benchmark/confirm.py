@@ -31,8 +31,8 @@ def anywhere_distance(task: Task, learned: Learned, seed: int) -> float:
 
 def rivals(study: dict[str, Any]) -> list[dict[str, Any]]:
     """Settings that a study leaves to decide between: its first trial's, and those of its least value if others."""
-    first, best = study["trials"][0], least(study["trials"]) or {}
-    return [first["settings"]] if best["settings"] == first["settings"] else [first["settings"], best["settings"]]
+    best, first = least(study["trials"]), study["trials"][0]["settings"]
+    return [first] if best is None or best["settings"] == first else [first, best["settings"]]
 
 
 def confirm(paths: Sequence[Path], seeds: list[int], tell: Callable[[str], None], submit: Submit) -> None:
