@@ -8,7 +8,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from baselines._online import THE_EXTRA
+from baselines._online import THE_EXTRA, Progress
 from baselines._sac import SAC, Replay, SACConfig
 from benchmark.references import true_returns
 from envs import halfcheetah
@@ -31,7 +31,6 @@ from results.store import write_whole
 
 LEVELS: Mapping[str, float] = {"medium-low": 3_000, "medium": 4_500}  # mean return to reach
 EPISODES = 20  # per measurement
-Progress = Callable[[float, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
