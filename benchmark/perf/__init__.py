@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from benchmark.errors import demand
@@ -59,18 +60,28 @@ def seconds(work: Callable[[], object], times: int = 3) -> float:
     return min(spent)
 
 
+def rate(work: Callable[[], object], steps: int, duration: float, clock: Callable[[], float]) -> float:
+    """Steps per second of a call that makes ``steps`` of them, called again for so many seconds of a clock."""
+    done, began = 0, clock()
+    while (spent := clock() - began) < duration:
+        work()
+        done += steps
+    return done / spent
+
+
 def names() -> list[str]:
     """The modules that stand here."""
     return sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_"))
 
 
 def measure(chosen: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of the chosen modules, or of all, as they are measured.
+    """The rows of the chosen modules, or of all, as they are measured, on one thread.
 
     Raises:
         UserError: a name that is no module here.
     """
     demand("measurement", chosen, names())
+    torch.set_num_threads(1)
     for name in chosen or names():
         yield from importlib.import_module(f"{__name__}.{name}").measure()
 

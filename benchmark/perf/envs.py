@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 
-from benchmark.perf import Row
+from benchmark.perf import Row, rate
 from envs import halfcheetah, maze2d
 from envs.problem import Task
 
@@ -38,15 +38,6 @@ class PointMaze(gymnasium.Env[Any, Any]):
         mujoco.mj_step(self._model, self._data)
         obs = np.concatenate([self._data.qpos, self._data.qvel])
         return obs, np.exp(-np.linalg.norm(obs[:2] - self._goal)), False, False, {}
-
-
-def rate(step: Callable[[], Any], steps: int) -> float:
-    """Environment steps per CPU second of a call that makes ``steps`` of them on this thread."""
-    count, began = 0, time.process_time()
-    while (spent := time.process_time() - began) < SECONDS:
-        step()
-        count += steps
-    return count / spent
 
 
 def calls(task: Task, single: str | EnvSpec) -> list[tuple[Callable[[], Any], int]]:
@@ -86,7 +77,7 @@ def measure() -> Iterator[Row]:
         (halfcheetah.TASK, "HalfCheetah-v4", "Gymnasium's SyncVectorEnv of HalfCheetah-v4", 1.8),
     ):
         found = calls(task, single)
-        turns = [[rate(*call) for call in found] for _ in range(TURNS)]
+        turns = [[rate(*call, SECONDS, time.process_time) for call in found] for _ in range(TURNS)]
         ours, bare, theirs = np.max(turns, 0).tolist()
         timed = partial(Row, name=f"{task.title}: environment steps, one thread", ours=ours, unit="env steps/s")
         yield timed(reference=theirs, against=against, required=required)

@@ -160,7 +160,6 @@ def measure() -> Iterator[Row]:
     """Nothing without a GPU."""
     if not torch.cuda.is_available():
         return
-    torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = False  # single precision means it
     yield from learning()
     yield from planning()

@@ -81,7 +81,6 @@ def rows(steps: Mapping[str, GradientStep], limit: float, times: int) -> Iterato
 
 def measure() -> Iterator[Row]:
     """The methods' own denoiser, and the thesis' U-Net: the better of two, for the first waits for its memory."""
-    torch.set_num_threads(1)
     yield from rows({"default base network": GradientStep({})}, ALLOWED, 3)
     unet, halved = GradientStep(UNET), GradientStep(UNET, bfloat16=True)
     yield from rows({"thesis' U-Net": unet, "thesis' U-Net in bfloat16": halved}, ALLOWED_UNET, 2)

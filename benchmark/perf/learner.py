@@ -2,17 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium.spaces import Box
 from stable_baselines3 import SAC as TheirSAC
 from stable_baselines3.common.logger import Logger
 
 from baselines._online import THE_EXTRA
 from baselines._sac import SAC, Replay, SACConfig
-from benchmark.perf import Row
+from benchmark.perf import Row, rate
 from envs import halfcheetah
 from envs.metered import Meter, MeteredEnv
 from envs.vecenv import MeteredVecEnv
@@ -21,14 +21,10 @@ TRANSITIONS, SECONDS, ROUNDS = 10_000, 2.0, 3
 SIZES = (((256, 256), 256), ((64, 64), 128))  # hidden layers and batch: the papers', and what the mazes' methods use
 
 
-def rate(update: Callable[[int], object]) -> float:
+def speed(update: Callable[[int], object]) -> float:
     """Updates per second of ``update(n)``."""
     update(20)
-    began, done = time.perf_counter(), 0
-    while (spent := time.perf_counter() - began) < SECONDS:
-        update(20)
-        done += 20
-    return done / spent
+    return rate(partial(update, 20), 20, SECONDS, time.perf_counter)
 
 
 def ours(
@@ -63,7 +59,6 @@ def theirs(hidden: tuple[int, int], batch: int, data: tuple[np.ndarray, ...]) ->
 
 def measure() -> Iterator[Row]:
     """Updates per second as used here, and with everything as there: the actor at each update, single precision."""
-    torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     obs, next_obs = rng.standard_normal((2, TRANSITIONS, 17)).astype(np.float32)
     data = obs, rng.uniform(-1, 1, (TRANSITIONS, 6)).astype(np.float32), next_obs, rng.random(TRANSITIONS, np.float32)
@@ -74,7 +69,7 @@ def measure() -> Iterator[Row]:
             "": theirs(hidden, batch, data),
         }
         # in turns, so that a machine that slows down does so for all
-        rates = [{name: rate(update) for name, update in rivals.items()} for _ in range(ROUNDS)]
+        rates = [{name: speed(update) for name, update in rivals.items()} for _ in range(ROUNDS)]
         best = {name: max(found[name] for found in rates) for name in rivals}
         for name, required in (("as used", 3.0), ("like for like", None)):
             title = f"SAC, {hidden[0]} x {hidden[1]}, batch {batch}, {name}"
