@@ -50,7 +50,7 @@ def confirm(paths: Sequence[Path], seeds: list[int], tell: Callable[[str], None]
     Raises:
         UserError: a seed that was seen.
     """
-    running: dict[Future[Attempt], tuple[Path, int]] = {}
+    running: dict[Future[Attempt], tuple[Path, dict[str, Any]]] = {}
     studies, found = {}, {}
     for path in paths:
         study = json.loads(path.read_text())
@@ -62,12 +62,12 @@ def confirm(paths: Sequence[Path], seeds: list[int], tell: Callable[[str], None]
         if len(rows) == 1:
             _decide(path, studies[path], seeds, [])
             continue
-        for index, row in enumerate(rows):
-            running[submit(studies[path]["method"], studies[path]["task"], row["settings"])] = path, index
+        for row in rows:
+            running[submit(studies[path]["method"], studies[path]["task"], row["settings"])] = path, row
     for future in as_completed(running):
-        path, index = running[future]
-        found[path][index] |= future.result()._asdict()
-        tell(f"{path.stem}: {found[path][index]}")
+        path, row = running[future]
+        row |= future.result()._asdict()
+        tell(f"{path.stem}: {row}")
         if all("value" in row for row in found[path]):
             tell(f"{path.stem} chosen: {_decide(path, studies[path], seeds, found[path])}")
 
