@@ -263,10 +263,10 @@ def cells(
         UserError: unknown names, or settings that a method does not take.
     """
     _check_names(suite, registry)
-    method_names = list(methods) or (list(registry.methods) if suite.methods == ALL else list(suite.methods))
-    task_names = list(tasks) or (list(registry.tasks) if suite.tasks == ALL else list(suite.tasks))
-    chosen = [registry.method(method) for method in dict.fromkeys(method_names)]
-    among = [registry.task(task) for task in dict.fromkeys(task_names)]
+    methods = methods or [*(registry.methods if suite.methods == ALL else suite.methods)]
+    tasks = tasks or [*(registry.tasks if suite.tasks == ALL else suite.tasks)]
+    chosen = [registry.method(method) for method in dict.fromkeys(methods)]
+    among = [registry.task(task) for task in dict.fromkeys(tasks)]
     assigned = assigned or {}
     demand("method in --set", assigned, [found.name for found, _ in chosen])
 
