@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from statistics import median
 
 import numpy as np
 
@@ -69,10 +68,6 @@ class Facts:
         """With the metric's decimals."""
         return number(value, metric) if math.isfinite(value) else "not recorded"
 
-    def unit(self, metric: str) -> str:
-        """As in the schema."""
-        return markdown_text(METRICS[metric].unit)
-
     def verdict(self, claim: str) -> str:
         """The claim and what became of it, with its comparisons."""
         said, findings = self.judged[claim]
@@ -85,9 +80,9 @@ class Facts:
         mark = ", settings chosen in sight of results" * in_sight(said)
         return f"*{markdown_text(said.says)}* **{overall(findings)}**{mark} ({markdown_text('; '.join(parts))})"
 
-    def named(self, by: str, verdict: str) -> list[str]:
-        """Ids of the claims of one origin that got a verdict."""
-        return [c.id for c, found in self.judged.values() if c.by == by and overall(found) == verdict]
+    def open(self, by: str) -> list[str]:
+        """The undecided claims of one origin."""
+        return [c.short for c, found in self.judged.values() if c.by == by and overall(found) == "undecided"]
 
     def ended(self, methods: Sequence[str], task: str) -> str:
         """How the runs of some methods on a task ended."""
@@ -97,20 +92,18 @@ class Facts:
 
     def optimisation(self, method: str, task: str) -> str:
         """Loss and gradient norm at both ends of training: medians over runs of means over a tenth of the updates."""
-        ends: dict[str, list[tuple[float, float]]] = {}
-        for id in self.runs.of(task, method).id:
-            curve = self.runs.records[id].curve if id else []
-            for name in ("loss", "gradient_norm"):
+        said = []
+        for name in ("loss", "gradient_norm"):
+            ends = []
+            for curve in self.runs.curves(task, method):
                 values = [r[name] for r in curve if name in r]
                 tenth = max(1, len(values) // 10)
                 if len(values) > 1:
-                    ends.setdefault(name, []).append((np.mean(values[:tenth]), np.mean(values[-tenth:])))  # type: ignore[arg-type]
-        if not ends:
-            return "no curve recorded"
-        return ", ".join(
-            f"{name.replace('_', ' ')} {median(a for a, _ in pairs):.3g} → {median(b for _, b in pairs):.3g}"
-            for name, pairs in ends.items()
-        )
+                    ends.append((np.mean(values[:tenth]), np.mean(values[-tenth:])))
+            if ends:
+                first, last = np.median(ends, 0)
+                said.append(f"{name.replace('_', ' ')} {first:.3g} → {last:.3g}")
+        return ", ".join(said) or "no curve recorded"
 
 
 def analysis(records: Sequence[Record]) -> str:
@@ -124,5 +117,6 @@ def analysis(records: Sequence[Record]) -> str:
         seeds=facts.runs.table.seed.nunique(),
         ended=ended_all(facts.runs),
         isfinite=math.isfinite,
+        unit=markdown_text(METRICS["plan_one_step_error"].unit),
     )
     return text.rstrip() + "\n"

@@ -79,13 +79,17 @@ class Runs:
         """The rows of one cell, by seed; none where the method has no run on the task."""
         return self.cells.get((task, method), self.table[:0])
 
-    def strata(self, metric: str) -> dict[str, list[NDArray[np.float64]]]:
-        """By method, per task the values of its runs; NaN where a run has none."""
-        return {m: [self.of(t, m)[metric].to_numpy(float) for t in self.tasks] for m in self.methods}
+    def curves(self, task: str, method: str) -> list[list[dict[str, float]]]:
+        """What each run of a cell logged on its way."""
+        return [self.records[id].curve for id in self.of(task, method).id if id]
 
-    def complete(self, metric: str) -> dict[str, list[NDArray[np.float64]]]:
+    def strata(self, metric: str, tasks: Iterable[str] = ()) -> dict[str, list[NDArray[np.float64]]]:
+        """By method, per task (of all, if none is named) the values of its runs; NaN where a run has none."""
+        return {m: [self.of(t, m)[metric].to_numpy(float) for t in tasks or self.tasks] for m in self.methods}
+
+    def complete(self, metric: str, tasks: Iterable[str] = ()) -> dict[str, list[NDArray[np.float64]]]:
         """Of these, the methods with a value of every run on every task."""
-        return {m: values for m, values in self.strata(metric).items() if whole(values)}
+        return {m: values for m, values in self.strata(metric, tasks).items() if whole(values)}
 
 
 def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -> Runs:

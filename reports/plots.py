@@ -165,24 +165,19 @@ def curves(runs: Runs) -> Drawing:
 
     Policies shown on the way are scored after the run, from a few starts; no method sees the score.
     """
-    found = {
-        (task, method): scored
-        for task in runs.tasks
-        for method in runs.methods
-        if (scored := _scored(runs, task, method))
-    }
-    notes = without(runs, {method for _, method in found}, "no score on the way", runs.controls)
-    if not found:
+    found = {(t, m): _scored(runs, t, m) for t in runs.tasks for m in runs.methods}
+    tasks = [t for t in runs.tasks if any(found[t, m] for m in runs.methods)]
+    methods = [m for m in runs.methods if any(found[t, m] for t in runs.tasks)]
+    notes = without(runs, methods, "no score on the way", runs.controls)
+    if not methods:
         return Drawing("curves", None, notes)
-    tasks = [t for t in runs.tasks if any(t == task for task, _ in found)]
-    methods = [m for m in runs.methods if any(m == method for _, method in found)]
     figure = Figure(figsize=(COLUMN, 0.25 + 1.1 * len(tasks) + KEY * math.ceil(len(methods) / 2)))
     axes = figure.subplots(len(tasks), 2, sharey=True, squeeze=False)
     for row, task in zip(axes, tasks, strict=True):
         for ax, clock in zip(row, CLOCKS, strict=True):
             for method in methods:
                 colour, marker = look(method)
-                seeds = [s for s in found.get((task, method), []) if s[clock][-1] > 0]
+                seeds = [s for s in found[task, method] if s[clock][-1] > 0]
                 for one in seeds:
                     ax.plot(one[clock], one["score"], color=colour, lw=0.4, alpha=0.35)
                 if seeds:
@@ -203,8 +198,8 @@ def curves(runs: Runs) -> Drawing:
 def _scored(runs: Runs, task: str, method: str) -> list[dict[str, np.ndarray]]:
     """Per run with more than one scored policy: its clocks and scores."""
     found = []
-    for id in runs.of(task, method).id:
-        rows = [r for r in (runs.records[id].curve if id else []) if {"score", *CLOCKS} <= r.keys()]
+    for curve in runs.curves(task, method):
+        rows = [r for r in curve if {"score", *CLOCKS} <= r.keys()]
         if len(rows) > 1:
             found.append({key: np.array([r[key] for r in rows], float) for key in ("score", *CLOCKS)})
     return found

@@ -222,7 +222,7 @@ def _dot(ax: Axes, runs: Runs, task: str, method: str, metric: str, row: float, 
 def _training(ax: Axes, runs: Runs, task: str, method: str) -> None:
     """Gradient norm and loss of a method's runs over the updates, medians over runs of means over twentieths."""
     for name, style in (("gradient_norm", "-"), ("loss", (0, (3, 2)))):
-        curves = [[abs(r[name]) for r in runs.records[id].curve if name in r] for id in runs.of(task, method).id if id]
+        curves = [[abs(r[name]) for r in curve if name in r] for curve in runs.curves(task, method)]
         parts = [[np.mean(piece) for piece in np.array_split(c, 20)] for c in curves if len(c) >= 20]
         if parts:
             ax.plot(np.linspace(0, 1, 20), np.median(parts, 0), color=look(method)[0], ls=style)
