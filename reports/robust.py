@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from reports.frame import Runs, rng_for
 from reports.render import Cell, Line, Section, Table
-from reports.statistics import MIN_SEEDS, failures_as_worst, gap_to, interval, pooled_iqm, pooled_mean
+from reports.statistics import MIN_SEEDS, failures_as_worst, interval, pooled_iqm, pooled_mean
 from reports.tables import TIED, columns, tied, value_cell
 from reports.wording import NONE
 
@@ -20,13 +20,13 @@ def worst_case(runs: Runs) -> Table:
     lines, rows = [], []
     if known and all(np.isfinite(np.concatenate(of_task)).any() for of_task in zip(*known.values(), strict=True)):
         filled, marked = failures_as_worst(known)
-        rivals = {m: v for m, v in filled.items() if m not in runs.controls and min(map(len, v)) >= MIN_SEEDS}
-        gaps = {m: [np.maximum(0, TARGET - s) for s in v] for m, v in rivals.items()}
-        bold = {"iqm": tied(rivals, 1, pooled_iqm, "worst"), "gap": tied(gaps, -1, pooled_mean, "worst", "gap")}
-        for method, values in filled.items():
+        gaps = {m: [np.maximum(0, TARGET - s) for s in v] for m, v in filled.items()}
+        iqms = tied(runs, filled, 1, pooled_iqm, "worst")
+        bold = {"iqm": iqms, "gap": tied(runs, gaps, -1, pooled_mean, "worst", "gap")}
+        for method in filled:
             cells, row = [], {"method": method, "failures_as_worst": method in marked}
-            for name, statistic in (("iqm", pooled_iqm), ("gap", gap_to(TARGET))):
-                value, ends = float(statistic(*values)), interval(values, statistic, rng_for("worst", name, method))
+            for name, strata, statistic in (("iqm", filled[method], pooled_iqm), ("gap", gaps[method], pooled_mean)):
+                value, ends = float(statistic(*strata)), interval(strata, statistic, rng_for("worst", name, method))
                 cells.append(value_cell(value, ends, METRIC, method in bold[name]))
                 row |= columns(name, value, ends)
             lines.append(Line(runs.methods[method] + MARK * (method in marked), method in runs.controls, cells))

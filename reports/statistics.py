@@ -28,15 +28,6 @@ class Interval(NamedTuple):
     high: float
 
 
-def iqm(values: ArrayLike) -> float:
-    """Interquartile mean: the mean of the middle half, a quarter of the values (rounded down) cut at either end.
-
-    Args:
-        values: float, any shape, at least one.
-    """
-    return float(stats.trim_mean(np.asarray(values, float).ravel(), 0.25))
-
-
 def interval(strata: Strata, statistic: Callable[..., Any], rng: np.random.Generator) -> Interval | None:
     """Student's 95 % interval of any statistic from a stratified bootstrap: estimate +- t(d) * standard error.
 
@@ -47,7 +38,7 @@ def interval(strata: Strata, statistic: Callable[..., Any], rng: np.random.Gener
 
     Args:
         strata: per task, float ``[n_k]``, one value per seed.
-        statistic: takes the strata as separate arguments, each ``[.., n_k]``, and ``axis``; returns ``[..]``.
+        statistic: takes the strata as separate arguments, each ``[.., n_k]``; returns ``[..]``.
         rng: draws the resamples.
 
     Returns:
@@ -56,12 +47,12 @@ def interval(strata: Strata, statistic: Callable[..., Any], rng: np.random.Gener
     strata = [np.asarray(s, float) for s in strata]
     if not strata or min(map(len, strata)) < MIN_SEEDS:
         return None
-    estimate = float(statistic(*strata, axis=-1))
+    estimate = float(statistic(*strata))
     spreads, freedoms = [], []
     for k, values in enumerate(strata):
         drawn = values[rng.integers(len(values), size=(max(100, RESAMPLES // len(strata)), len(values)))]
         others = [np.broadcast_to(s, (len(drawn), len(s))) for s in strata]
-        found = statistic(*others[:k], drawn, *others[k + 1 :], axis=-1)
+        found = statistic(*others[:k], drawn, *others[k + 1 :])
         freedoms.append(len(values) - 1)
         spreads.append(np.var(found, ddof=1) * len(values) / freedoms[-1])
     variance = np.sum(spreads)
@@ -72,22 +63,22 @@ def interval(strata: Strata, statistic: Callable[..., Any], rng: np.random.Gener
     return Interval(float(estimate - half), float(estimate + half))
 
 
-def pooled_iqm(*strata: NDArray[np.float64], axis: int = -1) -> Any:
-    """:func:`iqm` of all strata together along ``axis``: a statistic for :func:`interval`."""
-    return stats.trim_mean(np.concatenate(strata, axis), 0.25, axis=axis)
+def pooled_iqm(*strata: NDArray[np.float64]) -> Any:
+    """Interquartile mean of all strata together, a quarter of the values (rounded down) cut at either end.
 
-
-def pooled_mean(*strata: NDArray[np.float64], axis: int = -1) -> Any:
-    """Mean of the strata's means (tasks count alike): a statistic for :func:`interval`."""
-    return np.mean([s.mean(axis) for s in strata], 0)
-
-
-def gap_to(target: float) -> Callable[..., Any]:
-    """The optimality gap to ``target`` as a statistic for :func:`interval`: mean of max(0, target - x).
-
-    Agarwal et al. 2021, sec. 4.3; higher values must be better.
+    Args:
+        strata: float ``[.., n_k]``; a statistic for :func:`interval`.
     """
-    return lambda *strata, axis=-1: pooled_mean(*(np.maximum(0, target - s) for s in strata), axis=axis)
+    return stats.trim_mean(np.concatenate(strata, -1), 0.25, axis=-1)
+
+
+def pooled_mean(*strata: NDArray[np.float64]) -> Any:
+    """Mean of the strata's means (tasks count alike).
+
+    Args:
+        strata: float ``[.., n_k]``; a statistic for :func:`interval`.
+    """
+    return np.mean([s.mean(-1) for s in strata], 0)
 
 
 def performance_profile(
@@ -105,10 +96,9 @@ def performance_profile(
     Returns:
         float64 ``[T]`` and T intervals; None below three seeds, and where all runs of each task are on one side.
     """
-    at = np.asarray(thresholds, float)
     seed = int(rng.integers(2**63))
     shares, ends = [], []
-    for threshold in at:
+    for threshold in np.asarray(thresholds, float):
         above = [(np.asarray(s, float) > threshold).astype(float) for s in strata]
         shares.append(float(pooled_mean(*above)))
         ends.append(within(interval(above, pooled_mean, np.random.default_rng(seed)), 0.0, 1.0))
@@ -139,11 +129,6 @@ def failures_as_worst(values: Mapping[str, Strata]) -> tuple[dict[str, list[NDAr
         raise ValueError(f"task {worst.index(np.inf)} has no value of any method: nothing is known to be worst")
     filled = {m: [np.where(np.isfinite(s), s, w) for s, w in zip(v, worst, strict=True)] for m, v in values.items()}
     return filled, {m for m, strata in values.items() if not whole(strata)}
-
-
-def iqm_interval(strata: Strata, rng: np.random.Generator) -> Interval | None:
-    """95 % stratified bootstrap interval of the IQM over tasks and seeds; None below three seeds."""
-    return interval(strata, pooled_iqm, rng)
 
 
 def mean_interval(values: ArrayLike, rng: np.random.Generator) -> Interval | None:
@@ -186,12 +171,9 @@ def probability_of_improvement(ours: Strata, theirs: Strata, rng: np.random.Gene
     if len(ours) != len(theirs) or not ours:
         raise ValueError(f"both sides need the same tasks, got {len(ours)} and {len(theirs)}")
 
-    def wins(*both: NDArray[np.float64], axis: int = -1) -> Any:
-        half = len(both) // 2
-        gaps = [
-            np.moveaxis(a, axis, -1)[..., :, None] - np.moveaxis(b, axis, -1)[..., None, :]
-            for a, b in zip(both[:half], both[half:], strict=True)
-        ]
+    def wins(*both: NDArray[np.float64]) -> Any:
+        pairs = zip(both[: len(ours)], both[len(ours) :], strict=True)
+        gaps = [a[..., :, None] - b[..., None, :] for a, b in pairs]
         return np.mean([(np.sign(g) / 2 + 0.5).mean((-1, -2)) for g in gaps], 0)
 
     both = [np.asarray(s, float) for s in (*ours, *theirs)]

@@ -15,13 +15,11 @@ from reports.statistics import (
     MIN_SEEDS,
     Interval,
     Strata,
-    iqm,
-    iqm_interval,
+    interval,
     paired_difference,
     pooled_iqm,
     pooled_mean,
     probability_of_improvement,
-    whole,
 )
 from reports.wording import NONE, about, bounds, conditions, ended, label, number, short_label
 from results.schema import COSTS, METRICS
@@ -77,30 +75,30 @@ def winners(runs: Runs, task: str, metric: str) -> set[str]:
 
     Only methods compete all of whose expected runs have the metric, three at least: fewer give no interval.
     """
-    values: dict[str, Strata] = {}
-    for method in runs.methods:
-        found = estimate(runs, task, method, metric)
-        if method not in runs.controls and found.n == found.expected >= MIN_SEEDS:
-            values[method] = [runs.of(task, method)[metric].to_numpy(float)]
-    return tied(values, about(metric).better, pooled_mean, "tie", task, metric)
+    found = {m: estimate(runs, task, m, metric) for m in runs.methods}
+    values = {m: [runs.of(task, m)[metric].to_numpy(float)] for m, e in found.items() if e.n == e.expected}
+    return tied(runs, values, about(metric).better, pooled_mean, "tie", task, metric)
 
 
-def tied(values: Mapping[str, Strata], sign: int, statistic: Callable[..., Any], *key: str) -> set[str]:
-    """The method of the best statistic, and those that the paired difference to it over seeds cannot tell from it.
+def tied(runs: Runs, values: Mapping[str, Strata], sign: int, statistic: Callable[..., Any], *key: str) -> set[str]:
+    """The contestant of the best statistic, and those that the paired difference to it cannot tell from it.
 
     Args:
-        values: by method, per task float ``[n_k]``, finite, entry by entry the same seeds.
+        runs: says who is no contestant.
+        values: by method, per task float ``[n_k]``, finite, entry by entry the same seeds; fewer than three on a task
+            do not compete.
         sign: +1 where higher is better, -1 where lower is.
         statistic: of strata, as :func:`reports.statistics.pooled_mean`.
         key: names the draws.
     """
-    if not values:
+    rivals = {m: v for m, v in values.items() if m not in runs.controls and min(map(len, v)) >= MIN_SEEDS}
+    if not rivals:
         return set()
-    best = max(values, key=lambda m: sign * float(statistic(*values[m])))
+    best = max(rivals, key=lambda m: sign * float(statistic(*rivals[m])))
     found = {best}
-    for method, ours in values.items():
-        if [*map(len, ours)] == [*map(len, values[best])]:
-            _, gap = paired_difference(values[best], ours, rng_for(*key, best, method))
+    for method, ours in rivals.items():
+        if [*map(len, ours)] == [*map(len, rivals[best])]:
+            _, gap = paired_difference(rivals[best], ours, rng_for(*key, best, method))
             found |= {method} if gap and gap.low <= 0 <= gap.high else set()
     return found
 
@@ -253,15 +251,13 @@ def iqms(runs: Runs) -> Table:
     cells: dict[str, list[Cell]] = {m: [] for m in runs.methods}
     rows = _identities(runs)
     for metric, (name, part) in product(AGGREGATE, [*((t, [t]) for t in tasks), ("all", tasks)]):
-        values = {m: [runs.of(t, m)[metric].to_numpy(float) for t in part] for m in runs.methods}
-        complete = {m: v for m, v in values.items() if whole(v)}
-        rivals = {m: v for m, v in complete.items() if m not in runs.controls and min(map(len, v)) >= MIN_SEEDS}
-        bold = tied(rivals, METRICS[metric].better, pooled_iqm, "iqm", name, metric)
-        for m, strata in values.items():
+        complete = runs.complete(metric, part)
+        bold = tied(runs, complete, METRICS[metric].better, pooled_iqm, "iqm", name, metric)
+        for m, strata in runs.strata(metric, part).items():
             if m not in complete:
                 cells[m].append(incomplete(strata))
                 continue
-            ends = in_range(iqm_interval(strata, rng_for("iqm", name, m, metric)), metric)
+            ends = in_range(interval(strata, pooled_iqm, rng_for("iqm", name, m, metric)), metric)
             value = float(pooled_iqm(*strata))
             cells[m].append(value_cell(value, ends, metric, m in bold))
             named = f"{metric}_{name}"
@@ -310,7 +306,7 @@ def aggregate(runs: Runs) -> Table:
 def _aggregate(runs: Runs, metric: str) -> dict[str, tuple[list[Cell], dict[str, float]]]:
     """By method, its IQM and what sets it apart from the best contestant: entries, and the same as numbers."""
     sign, complete = METRICS[metric].better, runs.complete(metric)
-    rivals = {m: iqm(np.concatenate(v)) for m, v in complete.items() if m not in runs.controls}
+    rivals = {m: float(pooled_iqm(*v)) for m, v in complete.items() if m not in runs.controls}
     best = max(rivals, key=lambda m: sign * rivals[m], default=None)
     made = {}
     for method, strata in runs.strata(metric).items():
@@ -320,8 +316,8 @@ def _aggregate(runs: Runs, metric: str) -> dict[str, tuple[list[Cell], dict[str,
         if method not in complete:
             made[method] = [incomplete(strata), Cell(NONE), Cell(NONE)], numbers
             continue
-        ends = in_range(iqm_interval(strata, rng_for("iqm", method, metric)), metric)
-        found = {"iqm": (iqm(np.concatenate(strata)), ends)}
+        ends = in_range(interval(strata, pooled_iqm, rng_for("iqm", method, metric)), metric)
+        found = {"iqm": (float(pooled_iqm(*strata)), ends)}
         if best and method != best and [*map(len, strata)] == [*map(len, complete[best])]:
             rng = rng_for("best", method, best, metric)
             found["difference"] = paired_difference(strata, complete[best], rng)
@@ -330,11 +326,11 @@ def _aggregate(runs: Runs, metric: str) -> dict[str, tuple[list[Cell], dict[str,
         gap = found["difference"][1] if "difference" in found and method in rivals else None
         first = method == best or bool(gap and gap.low <= 0 <= gap.high)
         cells = []
-        for what, (value, interval) in found.items():
-            numbers |= columns(f"{metric}_{what}", value, interval)
+        for what, (value, within) in found.items():
+            numbers |= columns(f"{metric}_{what}", value, within)
             unit = "erc_pearson" if what == "improvement" else metric  # the decimals of a share
             few = "" if ends else f"n<{MIN_SEEDS}"
-            cells.append(Cell(number(value, unit), bounds(interval, unit), few, what == "iqm" and first))
+            cells.append(Cell(number(value, unit), bounds(within, unit), few, what == "iqm" and first))
         cells += [Cell("best" if method == best else NONE)] * (3 - len(cells))
         made[method] = cells, numbers
     return made
