@@ -12,6 +12,8 @@ from textwrap import wrap
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from reports.style import short
+
 DAGGER = "†"
 LATIN = frozenset(map(chr, range(0xA1, 0x180)))  # what LaTeX prints without further packages
 TITLE = 29  # characters of a title in a terminal
@@ -211,24 +213,13 @@ def plain(table: Table) -> str:
     ``*`` marks what other formats print bold, ``!`` a mean over fewer runs than expected; long titles are cut.
     """
 
-    def short(text: str, most: int) -> str:
-        text = clean(text)
-        return text if len(text) <= most else text[: most - 1] + "…"
-
     def entry(cell: Cell) -> str:
         text = clean(cell.text)
         return BRIEF.get(text, text) + ("!" if "/" in cell.limit else "*" if cell.bold else " ")
 
-    def block(lines: Sequence[Line]) -> list[str]:
-        return [
-            f"{short(line.title, TITLE) + DAGGER * line.control:<{first}}"
-            + "".join(f" {entry(cell):>{w}}" for cell, w in zip(line.cells, widths, strict=True))
-            for line in lines
-        ]
-
     out = []
     for section in table.sections:
-        first = max(map(len, [short(line.title, TITLE) + DAGGER for line in section.lines]), default=0)
+        first = max((len(short(clean(line.title), TITLE) + DAGGER) for line in section.lines), default=0)
         widths = [
             max([len(h) + 1, *(len(entry(line.cells[i])) for line in section.lines)])
             for i, h in enumerate(map(clean, table.header))
@@ -239,12 +230,15 @@ def plain(table: Table) -> str:
             start, heads = 0, " " * first
             for title, count in table.groups:
                 room = sum(widths[start : start + count]) + count
-                heads += f"{short(title, room - 2):^{room}}"
+                heads += f"{short(clean(title), room - 2):^{room}}"
                 start += count
             out.append(heads.rstrip())
         out.append(" " * first + "".join(f" {clean(h) + ' ':>{w}}" for h, w in zip(table.header, widths, strict=True)))
         rule = "-" * (first + sum(widths) + len(widths))
-        for lines in section.blocks or [[]]:
-            out += [rule, *block(lines)]
+        for block in section.blocks or [[]]:
+            out.append(rule)
+            for line in block:
+                cells = "".join(f" {entry(cell):>{w}}" for cell, w in zip(line.cells, widths, strict=True))
+                out.append(f"{short(clean(line.title), TITLE) + DAGGER * line.control:<{first}}{cells}")
         out.append("")
     return "\n".join(line.rstrip() for line in out)

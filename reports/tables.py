@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -21,6 +21,7 @@ from reports.statistics import (
     pooled_mean,
     probability_of_improvement,
 )
+from reports.style import short
 from reports.wording import NONE, about, bounds, conditions, ended, label, number, short_label
 from results.schema import COSTS, METRICS
 
@@ -103,14 +104,19 @@ def tied(runs: Runs, values: Mapping[str, Strata], sign: int, statistic: Callabl
     return found
 
 
-def _lines(runs: Runs, cells: Callable[[str], Sequence[Cell]], methods: Sequence[str] | None = None) -> list[Line]:
-    chosen = runs.methods if methods is None else methods
-    return [Line(runs.methods[m], m in runs.controls, cells(m)) for m in chosen]
+def _lines(runs: Runs, cells: Mapping[str, Sequence[Cell]]) -> list[Line]:
+    return [Line(runs.methods[m], m in runs.controls, own) for m, own in cells.items()]
 
 
-def _metrics(runs: Runs, task: str, metrics: Sequence[str]) -> Callable[[str], list[Cell]]:
+def _metrics(runs: Runs, task: str, metrics: Sequence[str]) -> dict[str, list[Cell]]:
+    """By method, its entries on a task."""
     bold = {metric: winners(runs, task, metric) for metric in metrics}
-    return lambda m: [cell(estimate(runs, task, m, metric), metric, m in bold[metric]) for metric in metrics]
+    return {m: [cell(estimate(runs, task, m, k), k, m in bold[k]) for k in metrics] for m in runs.methods}
+
+
+def _identities(runs: Runs) -> dict[str, dict[str, Any]]:
+    """What a method's row of data says of the method."""
+    return {m: {"method": m, "title": title, "control": m in runs.controls} for m, title in runs.methods.items()}
 
 
 def data(runs: Runs, metrics: Sequence[str], methods: Sequence[str] | None = None) -> pd.DataFrame:
@@ -119,19 +125,13 @@ def data(runs: Runs, metrics: Sequence[str], methods: Sequence[str] | None = Non
     And, for what records say it of, how many episodes or steps a run's value rests on at least (``_samples``) and half
     of its own 95 % interval (``_within``).
     """
-    rows, said = [], {metric for record in runs.records.values() for metric in record.spread}
+    rows, identities = [], _identities(runs)
+    said = {metric for record in runs.records.values() for metric in record.spread}
     for task, task_title in runs.tasks.items():
         for method in runs.methods if methods is None else methods:
             found = [estimate(runs, task, method, metric) for metric in metrics]
             ends = found[0] if found else estimate(runs, task, method, MAIN[0])
-            row: dict[str, object] = {
-                "task": task,
-                "task_title": task_title,
-                "method": method,
-                "title": runs.methods[method],
-                "control": method in runs.controls,
-                "expected": ends.expected,
-            }
+            row = {"task": task, "task_title": task_title} | identities[method] | {"expected": ends.expected}
             row |= {s: ends.statuses[s] for s in ("ok", "failed", "timeout", "skipped", "missing")}
             for metric, value in zip(metrics, found, strict=True):
                 row |= columns(metric, value.mean, value.interval) | {f"{metric}_n": value.n}
@@ -146,8 +146,9 @@ def main(runs: Runs) -> Table:
     sections, metrics = [], [m for m in MAIN if m != "d4rl_score" or measured(runs, [m])]
     for task, title in runs.tasks.items():
         entries = _metrics(runs, task, metrics)
-        ends = {m: Cell(ended(estimate(runs, task, m, MAIN[0]))) for m in runs.methods}
-        sections.append(Section(title, _lines(runs, lambda m, e=entries, r=ends: [*e(m), r[m]])))  # type: ignore[misc]
+        for method, own in entries.items():
+            own.append(Cell(ended(estimate(runs, task, method, MAIN[0]))))
+        sections.append(Section(title, _lines(runs, entries)))
     caption = f"Imitation and reward quality. Score: {METRICS['score_seen'].unit}. {reading(runs)} "
     caption += "; ".join(conditions(runs)) + "."
     return Table("main", caption, [*map(label, metrics), "Runs"], sections, data(runs, metrics))
@@ -156,7 +157,7 @@ def main(runs: Runs) -> Table:
 def headline(runs: Runs, metrics: Sequence[str] = HEADLINE) -> Table:
     """Some metrics in one block, tasks side by side, for the terminal and the README."""
     entries = [_metrics(runs, task, metrics) for task in runs.tasks]
-    lines = _lines(runs, lambda m: [c for e in entries for c in e(m)])
+    lines = _lines(runs, {m: [c for of_task in entries for c in of_task[m]] for m in runs.methods})
     groups = [(title, len(metrics)) for title in runs.tasks.values()]
     header = [*map(short_label, metrics)] * len(groups)
     caption = f"Score ({METRICS['score_seen'].unit}) and reward quality. {reading(runs)}"
@@ -181,68 +182,53 @@ def certainty(runs: Runs, task: str, metrics: Sequence[str]) -> list[Cell]:
     return cells
 
 
-@dataclass(frozen=True)
-class Grouped:
-    """A table of all metrics of (part of) a group that any run has: what the schema gains appears by itself."""
-
-    name: str
-    group: str
-    said: str
-    part: Callable[[str], bool] = lambda metric: True
-
-    def __call__(self, runs: Runs) -> Table:
-        """The table."""
-        metrics = measured(runs, [m for m in METRICS if METRICS[m].group == self.group and self.part(m)])
-        of_reward, said = self.group not in ("imitation", "planning"), self.said
-        header = [*["Kind"] * of_reward, *map(label, metrics)]
-        if not metrics:
-            caption = f"{said}No run has one of these. {reading(runs)}"
-            return Table(self.name, caption, header, [], data(runs, [], []))
-        kinds = {m: sorted({*runs.table.reward_kind[runs.table.method == m]} - {"", "none"}) for m in runs.methods}
-        shown = [*runs.methods]
-        if of_reward:
-            shown = [m for m in shown if kinds[m]]
-        elif self.group == "planning":
-            shown = [m for m in shown if runs.table.loc[runs.table.method == m, metrics].notna().any(axis=None)]
-        sections = []
-        for task, title in runs.tasks.items():
-            entries = _metrics(runs, task, metrics)
-            own = {m: [Cell("/".join(kinds[m]))] * of_reward + entries(m) for m in shown}
-            sections.append(Section(title, _lines(runs, own.__getitem__, shown)))
-        if any(metric in record.spread for record in runs.records.values() for metric in metrics):
-            blank = [Cell("")] * of_reward
-            lines = [Line(t, False, [*blank, *certainty(runs, k, metrics)]) for k, t in runs.tasks.items()]
-            sections.append(Section(WITHIN, lines))
-            said += f"{WITHIN}: half of a 95 % interval over its own n episodes or steps, mean over contestants. "
-        if without := [title for m, title in runs.methods.items() if m not in shown]:
-            said += f"Without {'a reward' if of_reward else 'one'} in any run, so not listed: {'; '.join(without)}. "
-        return Table(self.name, said + reading(runs), header, sections, data(runs, metrics, shown))
+def of_group(group: str) -> list[str]:
+    """The metrics of a group of the schema."""
+    return [m for m in METRICS if METRICS[m].group == group]
 
 
-def _of_returns(metric: str) -> bool:
-    return metric.startswith("erc_")
-
-
-def _of_steps(metric: str) -> bool:
-    return not _of_returns(metric)
+def _grouped(name: str, metrics: Sequence[str], said: str, runs: Runs) -> Table:
+    """A table of those of the metrics that any run has; of the methods, those that can have them."""
+    metrics = measured(runs, metrics)
+    of_reward = name not in ("imitation", "planning")
+    header = [*["Kind"] * of_reward, *map(label, metrics)]
+    if not metrics:
+        return Table(name, f"{said}No run has one of these. {reading(runs)}", header, [], data(runs, [], []))
+    kinds = {m: sorted({*runs.table.reward_kind[runs.table.method == m]} - {"", "none"}) for m in runs.methods}
+    shown = [*runs.methods]
+    if of_reward:
+        shown = [m for m in shown if kinds[m]]
+    elif name == "planning":
+        shown = [m for m in shown if runs.table.loc[runs.table.method == m, metrics].notna().any(axis=None)]
+    sections = []
+    for task, title in runs.tasks.items():
+        entries = _metrics(runs, task, metrics)
+        own = {m: [Cell("/".join(kinds[m]))] * of_reward + entries[m] for m in shown}
+        sections.append(Section(title, _lines(runs, own)))
+    if any(metric in record.spread for record in runs.records.values() for metric in metrics):
+        blank = [Cell("")] * of_reward
+        lines = [Line(t, False, [*blank, *certainty(runs, k, metrics)]) for k, t in runs.tasks.items()]
+        sections.append(Section(WITHIN, lines))
+        said += f"{WITHIN}: half of a 95 % interval over its own n episodes or steps, mean over contestants. "
+    if without := [title for m, title in runs.methods.items() if m not in shown]:
+        said += f"Without {'a reward' if of_reward else 'one'} in any run, so not listed: {'; '.join(without)}. "
+    return Table(name, said + reading(runs), header, sections, data(runs, metrics, shown))
 
 
 KIND = "Kind: what the method calls its reward (raw, shaped, or of whole trajectories). "
+OF_IMITATION = "Imitation: scores, returns, and distances to the demonstrator's states. "
 OF_RETURNS = f"Reward quality: returns, by measure and coverage. {KIND}"
 OF_STEPS = f"Reward quality: steps and windows, by measure and coverage. {KIND}"
-imitation = Grouped(
-    "imitation", "imitation", "Imitation: scores, returns, and distances to the demonstrator's states. "
+RETURNS = [m for m in of_group("correlation") if m.startswith("erc_")]
+STEPS = [m for m in of_group("correlation") if m not in RETURNS]
+imitation = partial(_grouped, "imitation", of_group("imitation"), OF_IMITATION)
+planning = partial(_grouped, "planning", of_group("planning"), "Plans of diffusion planners against the simulator. ")
+erc = partial(_grouped, "erc", RETURNS, OF_RETURNS)
+reward = partial(_grouped, "reward", STEPS, OF_STEPS)
+distance = partial(_grouped, "distance", of_group("distance"), f"Distances between learnt and true reward. {KIND}")
+reoptimised = partial(
+    _grouped, "reoptimised", of_group("reoptimised"), f"Fresh agents trained on the learnt reward alone. {KIND}"
 )
-planning = Grouped("planning", "planning", "Plans of diffusion planners against the simulator. ")
-erc = Grouped("erc", "correlation", OF_RETURNS, _of_returns)
-reward = Grouped("reward", "correlation", OF_STEPS, _of_steps)
-distance = Grouped("distance", "distance", f"Distances between learnt and true reward. {KIND}")
-reoptimised = Grouped("reoptimised", "reoptimised", f"Fresh agents trained on the learnt reward alone. {KIND}")
-
-
-def _identities(runs: Runs) -> dict[str, dict[str, Any]]:
-    """The start of each method's row of data."""
-    return {m: {"method": m, "title": title, "control": m in runs.controls} for m, title in runs.methods.items()}
 
 
 def iqms(runs: Runs) -> Table:
@@ -270,13 +256,13 @@ def iqms(runs: Runs) -> Table:
     )
     header = [*runs.tasks.values(), "all"] * len(AGGREGATE)
     groups = [(label(metric), len(tasks) + 1) for metric in AGGREGATE]
-    lines = _lines(runs, cells.__getitem__)
-    return Table("iqm", caption, header, [Section("", lines)], pd.DataFrame([*rows.values()]), groups)
+    sections = [Section("", _lines(runs, cells))]
+    return Table("iqm", caption, header, sections, pd.DataFrame([*rows.values()]), groups)
 
 
 def cost(runs: Runs) -> Table:
     """What a run took."""
-    metrics = [*COSTS, *measured(runs, [m for m in METRICS if METRICS[m].group == "cost"])]
+    metrics = [*COSTS, *measured(runs, of_group("cost"))]
     sections = [Section(title, _lines(runs, _metrics(runs, task, metrics))) for task, title in runs.tasks.items()]
     caption = f"Cost of a run; without interval: the same in all. {reading(runs)} k/N values: the other runs have none."
     return Table("cost", caption, [*map(label, metrics)], sections, data(runs, metrics))
@@ -289,7 +275,6 @@ def aggregate(runs: Runs) -> Table:
         for method, (shown, numbers) in _aggregate(runs, metric).items():
             cells[method] += shown
             rows[method] |= numbers
-    lines = _lines(runs, cells.__getitem__)
     groups = [(label(metric), 3) for metric in AGGREGATE]
     caption = (
         "Over all tasks and seeds: interquartile mean, mean paired difference to the contestant with the highest one, "
@@ -300,7 +285,8 @@ def aggregate(runs: Runs) -> Table:
         f"contestant and those {TIED}. † control."
     )
     header = ["IQM", "mean difference to best", "P(better than best)"] * len(AGGREGATE)
-    return Table("aggregate", caption, header, [Section("", lines)], pd.DataFrame([*rows.values()]), groups)
+    sections = [Section("", _lines(runs, cells))]
+    return Table("aggregate", caption, header, sections, pd.DataFrame([*rows.values()]), groups)
 
 
 def _aggregate(runs: Runs, metric: str) -> dict[str, tuple[list[Cell], dict[str, float]]]:
@@ -339,23 +325,14 @@ def _aggregate(runs: Runs, metric: str) -> dict[str, tuple[list[Cell], dict[str,
 def failures(runs: Runs) -> Table:
     """Every run that did not end well, with its reason."""
     bad = runs.table[runs.table.status != "ok"]
-    lines = [
-        Line(
-            str(r.title),
-            bool(r.control),
-            [Cell(str(r.task_title)), Cell(str(r.seed)), Cell(str(r.status)), Cell(_short(str(r.reason)))],
-        )
-        for r in bad.itertuples()
-    ]
-    caption = (
-        f"{len(bad)} of {len(runs.table)} expected runs did not end well." if len(bad) else "Every run ended well."
-    )
+    lines = []
+    for r in bad.itertuples():
+        said = map(str, (r.task_title, r.seed, r.status, short(str(r.reason), 200)))
+        lines.append(Line(str(r.title), bool(r.control), [*map(Cell, said)]))
+    many = f"{len(bad)} of {len(runs.table)} expected runs did not end well."
+    caption = many if len(bad) else "Every run ended well."
     columns = ["method", "task", "seed", "status", "reason"]
     return Table("failures", caption, ["Task", "Seed", "Status", "Reason"], [Section("", lines)], bad[columns])
-
-
-def _short(reason: str) -> str:
-    return reason if len(reason) <= 200 else reason[:199] + "…"
 
 
 TABLES = (main, iqms, aggregate, imitation, planning, erc, reward, distance, reoptimised, cost, failures)
