@@ -18,6 +18,7 @@ from reports.style import COLUMN, FAINT, INK, SEEN, UNSEEN, WALL, short
 from reports.wording import number
 
 Load = Callable[[str], Mapping[str, Array]]
+Chosen = dict[str, tuple[int, Mapping[str, Array]]]  # by method: the seed of the run shown, and what it left
 # positions are those of the ball's joints: a wall cell (i, j) covers [i - 0.7, i + 0.3] x [j - 0.7, j + 0.3] of them,
 # as its body stands 1.2 from the origin and the boxes' centres at whole numbers from 1
 WALL_OFFSET = -0.7
@@ -26,11 +27,9 @@ PATHS_SHOWN = 16
 SMALL: dict[str, Any] = {"fontsize": 6, "pad": 1.5, "linespacing": 1}  # titles of panels
 
 
-def chosen(
-    runs: Runs, load: Load, task: str, keys: tuple[str, ...], worst: bool = False
-) -> dict[str, tuple[int, Mapping[str, Array]]]:
+def chosen(runs: Runs, load: Load, task: str, keys: tuple[str, ...], worst: bool = False) -> Chosen:
     """Per method, the lowest seed whose run left all the arrays, and these; or the ``worst`` run, if it left them."""
-    found: dict[str, tuple[int, Mapping[str, Array]]] = {}
+    found: Chosen = {}
     table = runs.table[(runs.table.task == task) & (runs.table.status == "ok")]
     if worst:
         table = table.sort_values("normalized_score", kind="stable").drop_duplicates("method")
@@ -40,6 +39,13 @@ def chosen(
             if all(key in arrays for key in keys):
                 found[str(row.method)] = int(row.seed), arrays  # type: ignore[arg-type]
     return found
+
+
+def each(runs: Runs, load: Load, keys: tuple[str, ...], worst: bool = False) -> Iterator[tuple[str, str, Chosen]]:
+    """The tasks that something was :func:`chosen` of, their titles as printed, and what."""
+    for task, title in runs.tasks.items():
+        if found := chosen(runs, load, task, keys, worst):
+            yield task, short(clean(title)), found
 
 
 def _maze(ax: Axes, walls: Array, goal: Array, star: float = 4.5) -> None:
@@ -102,15 +108,10 @@ def rewards(runs: Runs, load: Load) -> Iterator[Drawing]:
             continue
         first = next(iter(found.values()))[1]
         maps = [("True reward", first["true_map"], first)]
-        maps += [
-            (_title(runs, task, m, seed, ("erc_pearson",), 2), a["reward_map"], a) for m, (seed, a) in found.items()
-        ]
-        figure, axes = _panels(
-            len(maps),
-            first["walls"].shape,
-            f"{short(clean(title))}: reward of staying at each place, ERC of the run",
-            0.55,
-        )
+        for method, (seed, arrays) in found.items():
+            maps.append((_title(runs, task, method, seed, ("erc_pearson",), 2), arrays["reward_map"], arrays))
+        heading = f"{short(clean(title))}: reward of staying at each place, ERC of the run"
+        figure, axes = _panels(len(maps), first["walls"].shape, heading, 0.55)
         for ax, (name, values, arrays) in zip(axes, maps, strict=True):
             grid = arrays["grid_xy"]
             shaded = standardised(values, free(arrays["walls"], grid))
@@ -132,19 +133,12 @@ def paths(runs: Runs, load: Load, worst: bool = False) -> Iterator[Drawing]:
     """The ways taken from the evaluation starts, a panel per method; or those of its ``worst`` run that ended well."""
     keys = ("paths_seen", "paths_unseen", "walls", "goal")
     said = "ways taken" + " in the worst run of each method" * worst
-    for task, title in runs.tasks.items():
-        found = chosen(runs, load, task, keys, worst)
-        if not found:
-            continue
-        found = {m: found[m] for m in runs.methods if m in found}
-        first = next(iter(found.values()))[1]
-        figure, axes = _panels(
-            len(found),
-            first["walls"].shape,
-            f"{short(clean(title))}: {said}\nnumbers: score from seen / unseen starts",
-            0.5,
-        )
-        for ax, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
+    for task, title, found in each(runs, load, keys, worst):
+        methods = [m for m in runs.methods if m in found]
+        heading = f"{title}: {said}\nnumbers: score from seen / unseen starts"
+        figure, axes = _panels(len(methods), found[methods[0]][1]["walls"].shape, heading, 0.5)
+        for ax, method in zip(axes, methods, strict=True):
+            seed, arrays = found[method]
             _maze(ax, arrays["walls"], arrays["goal"])
             for key, colour in (("paths_unseen", UNSEEN), ("paths_seen", SEEN)):
                 ax.add_collection(_lines(arrays[key], colour, 0.45, 0.7))
@@ -152,21 +146,21 @@ def paths(runs: Runs, load: Load, worst: bool = False) -> Iterator[Drawing]:
                 ax.plot(starts[:, 1], starts[:, 0], "o", ms=1.6, color=colour, mec="white", mew=0.2, zorder=5)
             ax.set_facecolor(FAINT)
             ax.set_title(_title(runs, task, method, seed, ("score_seen", "score_unseen"), 0), **SMALL)
-        figure.legend(handles=[*_starts(), GOAL], loc="outside lower center", ncols=3)
+        _legend(figure)
         yield Drawing(f"{'worst' if worst else 'paths'}-{slug(task)}", figure, without(runs, found, "no paths"))
 
 
-GOAL = Line2D([], [], ls="", marker="*", ms=5, mfc="#FFD500", mec=INK, mew=0.3, label="goal")
-
-
-def _starts() -> list[Line2D]:
-    return [
-        Line2D([], [], color=colour, marker="o", ms=2.5, label=f"from {kind} starts")
-        for kind, colour in (("seen", SEEN), ("unseen", UNSEEN))
+def _legend(figure: Figure) -> None:
+    """What is drawn in each maze, beneath all panels."""
+    marks = [
+        Line2D([], [], color=SEEN, marker="o", ms=2.5, label="from seen starts"),
+        Line2D([], [], color=UNSEEN, marker="o", ms=2.5, label="from unseen starts"),
+        Line2D([], [], ls="", marker="*", ms=5, mfc="#FFD500", mec=INK, mew=0.3, label="goal"),
     ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=3)
 
 
-def _frame(found: Mapping[str, tuple[int, Mapping[str, Array]]]) -> tuple[Array, Array]:
+def _frame(found: Chosen) -> tuple[Array, Array]:
     """Corners of the part of a maze that holds the goal and every method's plans, with a cell around them."""
     arrays = [a for _, a in found.values()]
     points = np.concatenate([a["goal"][None] for a in arrays] + [a["film"][:, -1].reshape(-1, 2) for a in arrays])
@@ -176,18 +170,15 @@ def _frame(found: Mapping[str, tuple[int, Mapping[str, Array]]]) -> tuple[Array,
 
 def films(runs: Runs, load: Load) -> Iterator[Drawing]:
     """The guided reverse process as a film strip: noise on the left, plans on the right, a row per method."""
-    for task, title in runs.tasks.items():
-        found = chosen(runs, load, task, ("film", "film_left", "walls", "goal"))
-        if not found:
-            continue
+    for task, title, found in each(runs, load, ("film", "film_left", "walls", "goal")):
         moments = max(len(a["film_left"]) for _, a in found.values())
         low, high = _frame(found)
         width = (COLUMN - 0.85) / moments
         height = max(0.2, width * (high - low)[0] / (high - low)[1] + 0.03)  # two lines of the method's name at least
         figure = Figure(figsize=(COLUMN, len(found) * height + 0.65))
         axes = figure.subplots(len(found), moments, squeeze=False)
-        for top, line, (method, (_, arrays)) in zip([True, *[False] * len(found)], axes, found.items(), strict=False):
-            for ax, k in zip(line, range(moments), strict=True):
+        for line, (method, (_, arrays)) in zip(axes, found.items(), strict=True):
+            for k, ax in enumerate(line):
                 if k >= len(arrays["film_left"]):
                     ax.remove()
                     continue
@@ -197,9 +188,9 @@ def films(runs: Runs, load: Load) -> Iterator[Drawing]:
                     ax.add_collection(_lines(plans[k], colour, 0.3, 0.6))
                     ax.plot(*plans[k, 0, 0, ::-1], "o", ms=1.6, color=colour, mec="white", mew=0.2, zorder=5)
                 left = int(arrays["film_left"][k])
-                if top:
+                if ax is axes[0, k]:
                     ax.set_title({0: "plans"}.get(left, f"{left}" if k else f"noise, {left}"), **SMALL)
             line[0].set_ylabel(beside(runs, method), fontsize=6, rotation=0, ha="right", va="center")
-        figure.suptitle(f"{short(clean(title))}: plans from one start of each kind\nabove: steps of diffusion left")
-        figure.legend(handles=[*_starts(), GOAL], loc="outside lower center", ncols=3)
+        figure.suptitle(f"{title}: plans from one start of each kind\nabove: steps of diffusion left")
+        _legend(figure)
         yield Drawing(f"film-{slug(task)}", figure, without(runs, found, "no diffusion planner, or none kept"))

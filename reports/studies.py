@@ -13,7 +13,7 @@ from matplotlib.ticker import NullLocator
 
 from reports.artefacts import Array
 from reports.frame import Runs, estimate, rng_for
-from reports.mazes import SMALL, Load, chosen
+from reports.mazes import SMALL, Load, each
 from reports.plots import KEY, Drawing, beside, grid, legend, without
 from reports.render import DAGGER, clean, slug
 from reports.statistics import mean_interval
@@ -230,10 +230,7 @@ def _training(ax: Axes, runs: Runs, task: str, method: str) -> None:
 
 def steps(runs: Runs, load: Load) -> Iterator[Drawing]:
     """Learnt against true reward per step (or per window of the reward): base data, and the policy's own episodes."""
-    for task in runs.tasks:
-        found = chosen(runs, load, task, ("own_true", "own_learnt"))
-        if not found:
-            continue
+    for task, _, found in each(runs, load, ("own_true", "own_learnt")):
         figure, axes = grid(len(found), min(3, len(found)), 0.9, 0.4, sharex=True)
         dots: dict[str, Any] = {"ls": "", "marker": ".", "alpha": 0.5, "rasterized": True}
         for ax, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
@@ -264,10 +261,7 @@ def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
 
     Pixels that MuJoCo rendered where the cell was scored; where it had no OpenGL, the same poses drawn as capsules.
     """
-    for task, title in runs.tasks.items():
-        found = chosen(runs, load, task, ("gait",))
-        if not found:
-            continue
+    for task, title, found in each(runs, load, ("gait",)):
         figure = Figure(figsize=(COLUMN, 0.25 * len(found) + 0.35))
         axes = figure.subplots(len(found), 2, squeeze=False)
         for row, (method, (seed, arrays)) in zip(axes, found.items(), strict=True):
@@ -284,7 +278,7 @@ def gaits(runs: Runs, load: Load) -> Iterator[Drawing]:
             row[0].set_ylabel(beside(runs, method), fontsize=6, rotation=0, ha="right", va="center")
         for ax, label in zip(axes[0], ("seen start", "unseen start"), strict=True):
             ax.set_title(f"{label} (right: score)", **SMALL)
-        figure.suptitle(f"{short(clean(title))}: body every 0.4 s from mid-episode on, moved apart")
+        figure.suptitle(f"{title}: body every 0.4 s from mid-episode on, moved apart")
         notes = without(runs, found, "no gait")
         if drawn := [clean(runs.methods[m]) for m, (_, arrays) in found.items() if "gait_pixels" not in arrays]:
             notes.append(f"drawn from poses, not rendered, as the run had no OpenGL: {'; '.join(drawn)}")
