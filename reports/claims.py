@@ -11,24 +11,23 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy import stats
 
 from reports.frame import rng_for
 from reports.render import Cell, Line, Section, Table, clean, markdown_text
 from reports.statistics import Interval, paired_difference
 from reports.wording import NONE, bounds, number, short_label
-from results.schema import METRICS, Record
+from results.schema import METRICS, Plain, Record
 
 Verdict = Literal["supported", "refuted", "undecided"]
 SIGHT = " ‡"
 Values = dict[int, tuple[str, float]]  # by seed: whose, and how much
 
 
-class Claim(BaseModel):
+class Claim(Plain):
     """One entry of ``claims.yaml``, which says how to read it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     id: str
     by: Literal["thesis", "failure modes", "fixes", "often said"]
     says: str
@@ -40,14 +39,13 @@ class Claim(BaseModel):
     than: str | None = None
     demos: tuple[int, int] | None = None
     each: bool = False
-    where: dict[str, float] = {}
+    where: dict[str, float] = Field(default_factory=dict)
     tasks: list[str] = Field(min_length=1)
 
 
-class Claims(BaseModel):
+class Claims(Plain):
     """The whole of ``claims.yaml``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     fewest: int
     families: dict[str, list[str]]
     in_sight: list[str]
@@ -86,18 +84,17 @@ class Evidence:
     """Records of any suites, ready for comparisons: these take both sides from one, the largest that has them."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self.records = list(records)
-        self.tasks = {r.task: r.task_title for r in self.records}
-        self.titles = {r.method: r.title for r in self.records}
-        contestants = sorted({r.method for r in self.records if not r.control})
+        records = list(records)
+        self.tasks = {r.task: r.task_title for r in records}
+        self.titles = {r.method: r.title for r in records}
+        contestants = sorted({r.method for r in records if not r.control})
         known = claims().families
         ours = {*known["thesis"], *known["fix"], *known["parts"]}
         self.families = known | {"contestants": contestants, "rivals": [m for m in contestants if m not in ours]}
-        sizes = Counter(r.suite for r in self.records)
+        sizes = Counter(r.suite for r in records)
         self._suites = sorted(sizes, key=lambda s: (-sizes[s], s))
         self._cells: dict[tuple[str, str, str, str], dict[int, Record]] = {}
-        in_time = sorted(self.records, key=lambda r: str(r.provenance.get("finished", "")))
-        for r in in_time:  # the last of a place counts
+        for r in sorted(records, key=lambda r: str(r.provenance.get("finished", ""))):  # the last of a place counts
             self._cells.setdefault((r.suite, r.task, r.method, r.variant), {})[r.seed] = r
 
     def members(self, name: str) -> list[str]:
@@ -228,7 +225,7 @@ def in_sight(claim: Claim) -> bool:
     """Whether settings of a method in it were chosen with results on the seeds evaluated in sight."""
     known = claims().families
     methods = {m for side in (claim.ours, claim.theirs) for m in known.get(str(side), [str(side)])}
-    return bool(methods & {*claims().in_sight}) or bool(methods & {"rivals", "contestants"})
+    return bool(methods & {*claims().in_sight, "rivals", "contestants"})
 
 
 CAPTION = (

@@ -12,10 +12,15 @@ SCHEMA_VERSION = 1
 Status = Literal["ok", "failed", "timeout", "skipped"]
 
 
-class Metric(BaseModel):
-    """How a metric is named and read, as ``metrics.yaml`` explains."""
+class Plain(BaseModel):
+    """Data that stay as they were read, and have no other fields than those named."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Metric(Plain):
+    """How a metric is named and read, as ``metrics.yaml`` explains."""
+
     label: str
     better: Literal[-1, 1]
     range: tuple[float, float]
@@ -26,10 +31,9 @@ class Metric(BaseModel):
     short: str = ""
 
 
-class Spread(BaseModel):
+class Spread(Plain):
     """How sure one metric of one run is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     n: int  # episodes, windows or transitions it rests on
     low: float | None = None  # 95 % interval over episodes, windows or starts, resampled whole
     high: float | None = None
@@ -43,7 +47,7 @@ class Spread(BaseModel):
         return (self.high - self.low) / 2
 
 
-class Record(BaseModel):
+class Record(Plain):
     """One run, as plain data. Written once, never edited.
 
     ``id`` is the hash of what decides the result: method, task, seed, demonstrations, budget, configuration, code, and
@@ -52,7 +56,6 @@ class Record(BaseModel):
     through, as in ``demos=3``. ``notes`` say what a metric could not be computed from, ``spread`` how sure a metric is.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     schema_version: int = SCHEMA_VERSION
     id: str = Field(pattern=r"^[0-9a-f]{16}$")
     method: str
