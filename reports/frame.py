@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reports.statistics import Interval, mean_interval, whole
 from results.schema import COSTS, METRICS, Record
 
-MISSING = "missing"
+ABSENT = {"id": "", "variant": "", "status": "missing", "reason": "no record", "reward_kind": ""}
 Place = tuple[str, str, int]  # method (with its variant), task, seed
 
 
@@ -129,21 +129,12 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
     rows = []
     for method, task, seed in places:
         found = by_place.get((method, task, seed))
-        row = {
-            "id": found.id if found else "",
-            "method": method,
-            "title": method_titles.get(method, method),
-            "control": method in controls,
-            "task": task,
-            "task_title": task_titles.get(task, task),
-            "seed": seed,
-            "variant": found.variant if found else "",
-            "status": found.status if found else MISSING,
-            "reason": found.reason if found else "no record",
-            "reward_kind": found.reward_kind if found else "",
-        }
-        row |= {name: getattr(found, name) if found else math.nan for name in COSTS}
-        row |= {name: found.metrics.get(name, math.nan) if found else math.nan for name in METRICS}
+        row: dict[str, object] = {"method": method, "title": method_titles.get(method, method), "seed": seed}
+        row |= {"control": method in controls, "task": task, "task_title": task_titles.get(task, task)}
+        row |= ABSENT | dict.fromkeys([*COSTS, *METRICS], math.nan)
+        if found:
+            row |= {name: getattr(found, name) for name in (*ABSENT, *COSTS)}
+            row |= {name: value for name, value in found.metrics.items() if name in METRICS}
         rows.append(row)
     settings: dict[tuple[str, str], set[str]] = {}
     for (method, task, _), r in sorted(by_place.items()):
