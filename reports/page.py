@@ -124,15 +124,10 @@ def _provenance(runs: Runs) -> list[str]:
 
 
 def _data(runs: Runs, records: Sequence[Record], store: Store, suite: str | None) -> dict[str, Any]:
-    shared: list[Any] = []  # configurations and provenance, each once
-    places: dict[str, int] = {}
+    shared: dict[str, int] = {}  # configurations and provenance as JSON, each once, and their places
 
     def once(value: Any) -> int:
-        key = json.dumps(value, sort_keys=True, default=str)
-        if key not in places:
-            places[key] = len(shared)
-            shared.append(json.loads(key))
-        return places[key]
+        return shared.setdefault(json.dumps(value, sort_keys=True, default=str), len(shared))
 
     def row(r: Record) -> dict[str, Any]:
         folder = store.folder(r.id)
@@ -171,6 +166,6 @@ def _data(runs: Runs, records: Sequence[Record], store: Store, suite: str | None
         "tasks": {r.task: clean(r.task_title) for r in known.values()},
         "methods": {m: {"title": clean(t), "colour": look(m)[0]} for m, t in titles.items()},
         "runs": rows,
-        "shared": shared,
+        "shared": [json.loads(value) for value in shared],
         "intervals": intervals,
     }
