@@ -210,9 +210,9 @@ LINKS: dict[str, list[tuple[str, str, str]]] = {
 
 def _dot(ax: Axes, runs: Runs, task: str, method: str, metric: str, row: float, style: tuple[str, str]) -> set[str]:
     """Mean and interval of a metric in a row; the metric's name where no run has it."""
-    found = estimate(runs, task, method, metric) if metric in runs.table else None
-    if not (found and found.n):
-        return {METRICS[metric].label if metric in METRICS else metric}
+    found = estimate(runs, task, method, metric)
+    if not found.n:
+        return {METRICS[metric].label}
     if found.interval:
         ax.plot(found.interval, [row] * 2, color=style[0], lw=0.7)
     ax.plot(found.mean, row, color=style[0], marker=style[1], ms=3, mec="white", mew=0.2)
