@@ -72,9 +72,8 @@ def build(
             _replace(work / part, out / part)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    front = headline(runs, metrics)
     title = f"Suite {suite}: " * bool(suite) + ended_all(runs) + f" Seeds: {runs.table.seed.nunique()}."
-    return "\n".join([clean(title), "", plain(front), legend(metrics)])
+    return "\n".join([clean(title), "", plain(headline(runs, metrics)), legend(metrics)])
 
 
 def one_figure(
@@ -88,7 +87,7 @@ def one_figure(
     store, runs, found, _ = select(records, suite, expected)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     shown, problems = gallery.figures(runs, found, store, out / "figures", wanted)
-    return [s.stem.with_name(s.stem.name + ".png") for s in shown], problems
+    return [s.stem.with_suffix(".png") for s in shown], problems
 
 
 def select(records: Path, suite: str | None, expected: Expected | None) -> tuple[Store, Runs, list[Record], list[str]]:
@@ -111,14 +110,11 @@ def summary(runs: Runs, suite: str | None, problems: list[str]) -> str:
     """What the report rests on and what it lacks, as Markdown."""
     lines = ["# Summary", "", f"Suite: {markdown_text(suite or 'all records')}. {ended_all(runs)}", ""]
     lines += [*(f"- {markdown_text(line)}" for line in conditions(runs)), ""]
-    lacking: dict[tuple[str, str, str], list[int]] = {}
+    lacking: dict[str, list[int]] = {}
     for r in runs.records.values():
         for note in r.notes:
-            lacking.setdefault((note, r.title, r.task_title), []).append(r.seed)
-    notes = sorted(
-        f"{note}: {title}, {task}, seeds {', '.join(map(str, sorted(seeds)))}"
-        for (note, title, task), seeds in lacking.items()
-    )
+            lacking.setdefault(f"{note}: {r.title}, {r.task_title}, seeds ", []).append(r.seed)
+    notes = sorted(what + ", ".join(map(str, sorted(seeds))) for what, seeds in lacking.items())
     parts = {"About the records": runs.notes, "Skipped or not drawn": problems}
     for title, items in (parts | {"Metrics that could not be computed": notes}).items():
         if items:

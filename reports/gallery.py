@@ -121,10 +121,10 @@ def save(figure: Figure, stem: Path) -> None:
     """``stem.pdf`` and ``stem.png``, the same bytes for the same figure; the PNG says its :func:`data_hash`."""
     FigureCanvasAgg(figure)
     metadata = {"Software": None, "Data": data_hash(figure)}
-    figure.savefig(stem.with_name(stem.name + ".png"), metadata=metadata)
+    figure.savefig(stem.with_suffix(".png"), metadata=metadata)
     figure.set_layout_engine("none")  # everything has its place now
     FigureCanvasPdf(figure)
-    figure.savefig(stem.with_name(stem.name + ".pdf"), metadata={"CreationDate": None})
+    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
 
 
 def data_hash(figure: Figure) -> str:

@@ -78,21 +78,14 @@ def _embedded(data: Any) -> Markup:
 
 
 def _figure(shown: Shown, width: int) -> dict[str, Any]:
-    with Image.open(shown.stem.with_name(shown.stem.name + ".png")) as image:
+    with Image.open(shown.stem.with_suffix(".png")) as image:
         picture = image.convert("RGB")
     if picture.width > width:
         picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
     held = io.BytesIO()
     picture.save(held, "WEBP", quality=82, method=4)
     source = "data:image/webp;base64," + base64.b64encode(held.getvalue()).decode()
-    return {
-        "number": shown.number,
-        "name": shown.stem.name,
-        "caption": shown.caption,
-        "notes": shown.notes,
-        "source": source,
-        "size": picture.size,
-    }
+    return vars(shown) | {"name": shown.stem.name, "source": source, "size": picture.size}
 
 
 def _short(value: float) -> float:
