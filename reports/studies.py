@@ -105,10 +105,8 @@ def _setting(r: Record, prefix: str) -> float:
     """The swept setting of a run."""
     if prefix == DEMOS:
         return float(r.demos)
-    value: Any = r.config
-    for key in prefix.removesuffix("=").split("."):
-        value = value[key]
-    return float(value)
+    group, name = prefix.removesuffix("=").split(".")
+    return float(r.config[group][name])
 
 
 def _place(r: Record) -> tuple[str | int, ...]:
