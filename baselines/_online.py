@@ -41,7 +41,7 @@ class OffPolicyConfig(Config):
 
 
 # of the learner by task, by hand with DAC and SQIL on tuning seed 1000, by score from seen starts: wide enough, and
-# as many updates as five CPU minutes hold at the task's own step budget
+# with no more updates at the task's own step budget than a few CPU minutes hold
 BY_HAND: dict[str, dict[str, Any]] = {
     "maze2d-large": {"policy_hidden": (128, 128), "steps_per_update": 12, "discount": 0.98},
     "halfcheetah": {
