@@ -112,3 +112,11 @@ def test_a_plug_in_package_is_found_and_runs_in_a_fresh_environment(built: Built
         ("guest", "guest-maze", "ok"),
         ("guest", "maze2d-umaze", "ok"),
     ]
+
+
+def test_folders_of_the_same_names_in_the_working_directory_are_not_taken_for_ours(tmp_path: Path) -> None:
+    for name in ("baselines", "envs", "methods", "reports", "results"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('not ours')\n")
+    code = "import sys; sys.path.insert(0, ''); import benchmark, baselines, envs, methods, reports, results"
+    run(sys.executable, "-c", code, cwd=tmp_path)
