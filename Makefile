@@ -6,7 +6,7 @@ VENV    ?= .venv
 PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS = 1
 
-.PHONY: help bench smoke test-one test test-slow matrix perf verify check report figures clean
+.PHONY: help install bench smoke test-one test test-slow matrix perf verify check report figures clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -18,6 +18,8 @@ $(VENV)/.stamp: pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
+
+install: $(VENV)/.stamp  ## the environment alone, in .venv
 
 bench: $(VENV)/.stamp  ## run SUITE (what is left of it), then tables and figures in reports/out/
 	$(PY) -m benchmark run $(SUITE) --workers $(WORKERS) $(foreach m,$(M),--method $(m)) $(if $(SEEDS),--seeds $(SEEDS))
@@ -34,10 +36,10 @@ figures: $(VENV)/.stamp  ## figure FIG (number or name) of SUITE, in reports/out
 test-one: $(VENV)/.stamp  ## the checks that every method must pass, for method M
 	$(PY) -m benchmark check $(M)
 
-test: $(VENV)/.stamp  ## all tests
+test: $(VENV)/.stamp  ## all tests but those of minutes each
 	$(PY) -m pytest -q -n $(WORKERS)
 
-matrix:  ## all tests on each of Python 3.11, 3.12 and 3.13 that is installed
+matrix:  ## the same tests on each of Python 3.11, 3.12 and 3.13 that is installed
 	@for v in 3.11 3.12 3.13; do \
 	  if python$$v -c '' 2>/dev/null; then $(MAKE) test PYTHON=python$$v VENV=.venv-$$v || exit 1; \
 	  else echo "Python $$v is not installed: not tested"; fi; done
@@ -48,7 +50,7 @@ perf: $(VENV)/.stamp  ## speeds as ratios to their floors, in reports/out/perf.{
 test-slow: $(VENV)/.stamp  ## the tests that take minutes each
 	$(PY) -m pytest -q -m slow
 
-check: $(VENV)/.stamp  ## formatting, lint, types, tests
+check: $(VENV)/.stamp  ## formatting, lint, types, then make test
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
