@@ -50,6 +50,16 @@ class AIRLConfig(AdversarialConfig):
 
 
 def fit(problem: Problem, config: AIRLConfig, rng: np.random.Generator) -> Learned:
+    """A policy against a discriminator of the form exp(f) / (exp(f) + pi) (Fu et al. 2018, algorithm 1).
+
+    Args:
+        problem: its demonstrations, and an environment within the step budget.
+        config: settings.
+        rng: decides all draws.
+
+    Returns:
+        the policy, and the reward g without its potential, of observation (and action), kind ``raw``.
+    """
     torch.manual_seed(int(rng.integers(2**31)))
     (obs,), (acts,) = problem.observation_space.shape, problem.action_space.shape
     g = normalised(StepReward(obs, acts, config.reward_hidden, inputs(config.state_only)), problem)

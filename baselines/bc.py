@@ -1,4 +1,8 @@
-"""Behavioural cloning: imitation 1.0.1's ``BC`` on a Stable-Baselines3 policy."""
+"""Behavioural cloning: imitation 1.0.1's ``BC`` on a Stable-Baselines3 policy.
+
+No equation is cited: the loss is imitation's, the mean negative log-likelihood of the demonstrated actions, with its
+small bonus on entropy, plus ``l2``.
+"""
 
 import math
 import warnings
@@ -34,6 +38,16 @@ class BCConfig(Config):
 
 
 def fit(problem: Problem, config: BCConfig, rng: np.random.Generator) -> Learned:
+    """imitation's ``BC`` on the demonstrations.
+
+    Args:
+        problem: its demonstrations; no environment step is taken.
+        config: settings.
+        rng: decides all draws.
+
+    Returns:
+        the policy, with the mean of its actions; no reward.
+    """
     torch.manual_seed(int(rng.integers(2**31)))
     policy = ActorCriticPolicy(
         problem.observation_space,

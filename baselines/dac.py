@@ -1,4 +1,9 @@
-"""Discriminator-actor-critic: GAIL off policy, with a gradient penalty, on a soft actor-critic."""
+"""Discriminator-actor-critic: GAIL off policy, with a gradient penalty, on a soft actor-critic.
+
+Departures from Kostrikov et al.: the reward is softplus of the discriminator's logit, theirs the logit; the learner is
+a soft actor-critic, theirs TD3; and where studies chose ``hybrid``, on both mazes, half of the learner's batches are
+demonstrations (Ren et al. 2024, arXiv 2402.08848).
+"""
 
 import numpy as np
 import torch
@@ -29,6 +34,16 @@ class DACConfig(AlternatingConfig):
 
 
 def fit(problem: Problem, config: DACConfig, rng: np.random.Generator) -> Learned:
+    """A discriminator of demonstrations and replay, and a soft actor-critic on it (Kostrikov et al. 2019, algorithm 1).
+
+    Args:
+        problem: its demonstrations, and an environment within the step budget.
+        config: settings.
+        rng: decides all draws.
+
+    Returns:
+        the policy, and the discriminator as a reward of kind ``shaped``.
+    """
     torch.manual_seed(int(rng.integers(2**62)))  # initial weights of the discriminator
     widths = problem.demos.obs.shape[-1], problem.demos.acts.shape[-1]
     reward = DiscriminatorReward(*widths, config.hidden, inputs(config.state_only), config.form)

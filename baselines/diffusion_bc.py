@@ -1,4 +1,8 @@
-"""Behavioural cloning by diffusion: the base model fine-tuned on demonstrations acts as it is, without any reward."""
+"""Behavioural cloning by diffusion: the base model fine-tuned on demonstrations acts as it is, without any reward.
+
+No equation is cited: the loss is that of the base model (:meth:`methods.diffuser.Diffuser.descend`), on windows of
+demonstrations. Pearce et al. predict single actions; here windows are planned, as by Janner et al.
+"""
 
 import copy
 
@@ -28,6 +32,19 @@ class DiffusionBC(Config):
 
 
 def fit(problem: Problem, config: DiffusionBC, rng: np.random.Generator) -> Learned:
+    """The base model, fine-tuned on windows of demonstrations, as an unguided planner.
+
+    Args:
+        problem: its demonstrations and base data; no environment step is taken.
+        config: settings.
+        rng: decides all draws.
+
+    Returns:
+        the planner; no reward.
+
+    Raises:
+        Diverged: the loss left all bounds.
+    """
     c = config
     model = copy.deepcopy(base_model(problem, c.base)).requires_grad_(True)
     averaged = copy.deepcopy(model)

@@ -79,7 +79,18 @@ def covariance(weights: Tensor, rewards: Tensor, alpha: float) -> Tensor:
 
 
 def fit(problem: Problem, config: FIRLConfig, rng: np.random.Generator) -> Learned:
-    """As the authors do, episodes of the expert join the policy's in the covariance, or it could not point to them."""
+    """The reward follows the gradient of the divergence (Ni et al. 2020, algorithm 1) between the learner's updates.
+
+    As the authors do, episodes of the expert join the policy's in the covariance, or it could not point to them.
+
+    Args:
+        problem: its demonstrations, and an environment within the step budget.
+        config: settings.
+        rng: decides all draws.
+
+    Returns:
+        the policy and the reward, of kind ``raw``.
+    """
     c = config
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     torch.manual_seed(int(rng.integers(2**62)))  # initial weights

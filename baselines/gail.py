@@ -25,6 +25,16 @@ class GAILConfig(AdversarialConfig):
 
 
 def fit(problem: Problem, config: GAILConfig, rng: np.random.Generator) -> Learned:
+    """PPO on a discriminator's reward, in rounds (Ho and Ermon 2016, algorithm 1).
+
+    Args:
+        problem: its demonstrations, and an environment within the step budget.
+        config: settings.
+        rng: decides all draws.
+
+    Returns:
+        the policy, and the discriminator as a reward of kind ``shaped``.
+    """
     torch.manual_seed(int(rng.integers(2**31)))
     (obs,), (acts,) = problem.observation_space.shape, problem.action_space.shape
     reward = DiscriminatorReward(obs, acts, config.reward_hidden, inputs(config.state_only))

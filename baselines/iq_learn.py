@@ -118,6 +118,16 @@ class IQLearnConfig(OffPolicyConfig):
 
 
 def fit(problem: Problem, config: IQLearnConfig, rng: np.random.Generator) -> Learned:
+    """A soft Q-function on demonstrations and own steps (Garg et al. 2021, algorithm 1).
+
+    Args:
+        problem: its demonstrations, and an environment within the step budget.
+        config: settings.
+        rng: decides all draws.
+
+    Returns:
+        the policy, and the reward that the Q-function implies, of kind ``raw``.
+    """
     env = problem.make_env(config.envs, rng)
     sac = IQLearner(env.action_space, *moments(problem), config.learner(problem.discount), rng)
     sac.regulariser = config.regulariser

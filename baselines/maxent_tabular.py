@@ -156,6 +156,16 @@ def imitate_steps(policy: CellPolicy, base: Trajectories, config: TabularConfig)
 
 
 def fit(problem: Problem, config: TabularConfig, rng: np.random.Generator) -> Learned:
+    """The reward per cell of the greatest likelihood, its soft policy, and a network from cell to action.
+
+    Args:
+        problem: its demonstrations and base data, both of which say how cells are joined; no environment step is taken.
+        config: settings.
+        rng: decides all draws.
+
+    Returns:
+        the policy, and the reward per cell, of kind ``raw``.
+    """
     torch.manual_seed(int(rng.integers(2**62)))
     positions = np.concatenate([x.obs[..., :2].reshape(-1, 2) for x in (problem.base, problem.demos)])
     shape = [int(n) + 1 for n in (positions.max(0) - positions.min(0)) / config.cell]

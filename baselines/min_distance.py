@@ -1,4 +1,7 @@
-"""Reinforcement learning on minus the distance to the nearest demonstration state: no reward is learnt."""
+"""Reinforcement learning on minus the distance to the nearest demonstration state: no reward is learnt.
+
+A heuristic, so no equation is cited: the distance is that of Dadashi et al., without their coupling of states in time.
+"""
 
 import numpy as np
 import torch
@@ -42,6 +45,16 @@ class MinDistanceConfig(OffPolicyConfig):
 
 
 def fit(problem: Problem, config: MinDistanceConfig, rng: np.random.Generator) -> Learned:
+    """A soft actor-critic on :class:`NearestDemonstration`.
+
+    Args:
+        problem: its demonstrations, whose next observations are the states, and an environment within the step budget.
+        config: settings.
+        rng: decides all draws.
+
+    Returns:
+        the policy, and the distance as a reward of kind ``raw``.
+    """
     demos = problem.demos.transitions()[2]
     mean, std = moments(problem)
     reward = NearestDemonstration(demos.shape[1], len(demos))

@@ -5,15 +5,6 @@ distance of the results: 0 for rewards that order policies alike, 1 for opposite
 vanishes (or, for EPIC and DARD, is constant) is *trivial* and goes to the origin: two trivial rewards are 0 apart, a
 trivial and a non-trivial one 1/2. This is the convention of STARC (Skalse et al. 2024), where a canonical form of zero
 stays zero; used for EPIC and DARD too, whose Pearson distance is undefined there, it keeps the triangle inequality.
-
-Arguments that the distances share:
-
-- ``reward_a``, ``reward_b``: float ``[S, A, S']``, finite, also on transitions that the dynamics exclude.
-- ``transitions``: probabilities ``[S, A, S']`` of the next state.
-- ``discount``: in [0, 1).
-- ``state_dist``, ``action_dist``: probabilities ``[S]`` and ``[A]``; None for uniform.
-
-All return a float in [0, 1] and raise ValueError on a shape, value, distribution or discount outside these.
 """
 
 import numpy as np
@@ -33,6 +24,17 @@ def epic_distance_tabular(
 
     S and S' come from ``state_dist``, A from ``action_dist``, all independent, both to canonicalise and to compare.
     Source: Gleave et al. 2021 (arXiv 2006.13900), def. 4.1 for the canonical form, repeated as eq. 1 of Wulfe et al.
+
+    Args:
+        reward_a, reward_b: float ``[S, A, S']``, finite.
+        discount: in [0, 1).
+        state_dist, action_dist: probabilities ``[S]`` and ``[A]``; None for uniform.
+
+    Returns:
+        the distance, in [0, 1].
+
+    Raises:
+        ValueError: a shape, value, distribution or discount outside these.
     """
     a, b = _rewards(reward_a, reward_b, discount)
     states = _probabilities("state_dist", state_dist, a.shape[:1])
@@ -60,6 +62,18 @@ def dard_distance_tabular(
     S' from T(s,A) and S'' from T(s',A), g the discount. It is compared on s from ``state_dist``, a from ``action_dist``
     and s' from T(s,a). Transitions (S',A,S'') of the last term may still be impossible.
     Source: Wulfe et al. 2022 (arXiv 2201.10081), eq. 3 for the transformed reward.
+
+    Args:
+        reward_a, reward_b: float ``[S, A, S']``, finite.
+        transitions: probabilities ``[S, A, S']`` of the next state.
+        discount: in [0, 1).
+        state_dist, action_dist: probabilities ``[S]`` and ``[A]``; None for uniform.
+
+    Returns:
+        the distance, in [0, 1].
+
+    Raises:
+        ValueError: a shape, value, distribution or discount outside these.
     """
     a, b = _rewards(reward_a, reward_b, discount)
     dynamics = _probabilities("transitions", transitions, a.shape)
@@ -82,6 +96,17 @@ def starc_distance_tabular(reward_a: ArrayLike, reward_b: ArrayLike, transitions
     The canonical form is E[R(s,a,S') - V(s) + g V(S')] with S' from T(s,a), g the discount and V the value of the
     uniform policy under R; it also forgets how the reward of (s, a) is spread over next states.
     Source: Skalse et al. 2024 (arXiv 2309.15257), there the canonicalisation VAL.
+
+    Args:
+        reward_a, reward_b: float ``[S, A, S']``, finite.
+        transitions: probabilities ``[S, A, S']`` of the next state.
+        discount: in [0, 1).
+
+    Returns:
+        the distance, in [0, 1].
+
+    Raises:
+        ValueError: a shape, value, distribution or discount outside these.
     """
     a, b = _rewards(reward_a, reward_b, discount)
     dynamics = _probabilities("transitions", transitions, a.shape)
@@ -97,6 +122,14 @@ def starc_distance_tabular(reward_a: ArrayLike, reward_b: ArrayLike, transitions
 
 
 def check_discount(discount: float) -> None:
+    """Refuses a discount that makes no finite return.
+
+    Args:
+        discount: per step.
+
+    Raises:
+        ValueError: it is outside [0, 1).
+    """
     if not 0 <= discount < 1:
         raise ValueError(f"discount is {discount}: pass a value in [0, 1)")
 
@@ -134,16 +167,34 @@ def _rounding(reward: Array, discount: float) -> float:
 
 
 def unit(values: Array, floor: float) -> Array:
-    """The direction of an array, or zero if its length is within rounding."""
+    """The direction of an array, or zero if its length is within rounding.
+
+    Args:
+        values: of any shape.
+        floor: length up to which it counts as zero.
+
+    Returns:
+        values of length 1, or zeros.
+    """
     norm = float(np.linalg.norm(values))
     return values / norm if norm > floor else np.zeros_like(values)
 
 
 def standard(values: Array, weights: Array, floor: float) -> Array:
-    """Centred and scaled so that half the distance of two is their Pearson distance, zero if constant."""
+    """Centred and scaled so that half the distance of two is their Pearson distance, zero if constant.
+
+    Args:
+        values: of any shape.
+        weights: probabilities of the same shape.
+        floor: deviation up to which it counts as constant.
+    """
     return unit((values - (weights * values).sum()) * np.sqrt(weights), floor)
 
 
 def half_distance(a: Array, b: Array) -> float:
-    # equals sqrt((1 - r) / 2), without its loss of digits near r = 1
+    """Half the Euclidean distance of two arrays ``a`` and ``b`` of one shape, each of length 1 or zero: in [0, 1].
+
+    Of two that :func:`standard` made it is sqrt((1 - r) / 2), r their Pearson correlation, without the loss of digits
+    that this formula has near r = 1.
+    """
     return min(1.0, float(np.linalg.norm(a - b)) / 2)

@@ -40,7 +40,17 @@ def grid_of(
     seeds: str | None = None,
     assigned: list[str] | None = None,
 ) -> tuple[str, list["Cell"], "Registry"]:
-    """The suite's name, its cells as these options narrow or change them, and what there is to run."""
+    """The suite's name, its cells as these options narrow or change them, and what there is to run.
+
+    Args:
+        suite: name or path.
+        methods, tasks: names; all of the suite's if none.
+        seeds: as in ``0-4`` or ``0,2``; the suite's if None.
+        assigned: ``method.key=value``, each.
+
+    Raises:
+        UserError: one of them names nothing that is there, or cannot be read.
+    """
     from benchmark.suite import grid, parse_assignments, parse_seeds
 
     settings = parse_assignments(assigned or [])

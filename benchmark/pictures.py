@@ -31,6 +31,9 @@ def pictures(task: Task, learned: Learned, posed: Posed, runs: Mapping[str, Roll
     """Everything that the figures of a run need beside its record.
 
     Args:
+        task: what was learnt on.
+        learned: policy and reward.
+        posed: the problem, for its demonstrations.
         runs: the policy's roll-outs from ``seen`` and ``unseen`` starts.
         seed: decides the noise of sampled plans.
     """
@@ -43,7 +46,14 @@ def pictures(task: Task, learned: Learned, posed: Posed, runs: Mapping[str, Roll
 
 
 def maze(task: Task, learned: Learned, posed: Posed, runs: Mapping[str, Rollout]) -> Arrays:
-    """Paths, demonstrations, and both rewards on the task's grid of states."""
+    """Paths, demonstrations, and both rewards on the task's grid of states.
+
+    Args:
+        task: a maze.
+        learned: its reward is mapped, if there is one.
+        posed: the problem, for its demonstrations.
+        runs: the policy's roll-outs from ``seen`` and ``unseen`` starts.
+    """
     grid = task.picture["grid"]
     states = grid.reshape(-1, grid.shape[-1])
     acts = np.zeros((len(states), *posed.problem.action_space.shape), np.float32)
@@ -69,6 +79,11 @@ def film(task: Task, planner: Planner, rng: np.random.Generator) -> Arrays:
     """The planner's reverse process from one seen and one unseen start: ``[2, moments, plans, H, 2]`` positions.
 
     ``film_left`` says how many diffusion steps are left at each moment, T for noise and 0 for plans.
+
+    Args:
+        task: a maze.
+        planner: what plans.
+        rng: decides the noise.
     """
     frames: dict[int, NDArray[np.float32]] = {}
     starts = np.stack([task.seen_starts[-1], task.unseen_starts[-1]])

@@ -39,7 +39,7 @@ class Finding(NamedTuple):
 
 
 def span(learned: Learned, task: Task) -> int:
-    """Steps of the windows on which a learnt reward is compared."""
+    """Steps of the windows on which a learnt reward is compared: its own length, else :data:`WINDOW` or the horizon."""
     return learned.reward.length if isinstance(learned.reward, TrajectoryRewardPart) else min(WINDOW, task.horizon)
 
 
@@ -47,6 +47,11 @@ def pieces(learned: Learned, data: Dataset, rng: np.random.Generator) -> tuple[A
     """Learnt and true reward of every step, or sums of them over every window of a reward of windows.
 
     They are asked for in random order: a reward that counts calls or rows cannot tell time by it.
+
+    Args:
+        learned: its reward is asked.
+        data: N episodes with true rewards.
+        rng: decides the order.
 
     Returns:
         two of float64 ``[N, P]``, pieces in order of time; steps after the last whole window are left out.
@@ -67,7 +72,16 @@ def pieces(learned: Learned, data: Dataset, rng: np.random.Generator) -> tuple[A
 
 
 def from_states(task: Task, states: NDArray[np.float64], acts: Floats) -> tuple[Trajectories, Floats]:
-    """Open-loop episodes and their true rewards: actions ``[n, T, A]`` from states ``[n, S]``."""
+    """Open-loop episodes and their true rewards.
+
+    Args:
+        task: its environment and reward.
+        states: float64 ``[n, S]``, where they start.
+        acts: float32 ``[n, T, A]``, what is done.
+
+    Returns:
+        the episodes, and float32 ``[n, T]``.
+    """
     env = task.make_env(len(states))
     obs, found = [env.reset_to(states)], [env.states]
     for act in acts.swapaxes(0, 1):
@@ -79,7 +93,12 @@ def from_states(task: Task, states: NDArray[np.float64], acts: Floats) -> tuple[
 
 
 def mixture(task: Task, posed: Posed) -> Dataset:
-    """Held-out base episodes, and as many of the expert from a seed that no cell's demonstrations have."""
+    """Held-out base episodes, and as many of the expert from a seed that no cell's demonstrations have.
+
+    Args:
+        task: gives the expert's episodes.
+        posed: gives the held-out ones; at most :data:`MIXTURE` of each kind are taken.
+    """
     n = min(MIXTURE, len(posed.held_out))
     base, fresh = posed.held_out[:n], task.demos(n, seed_of("mixture", task.name, posed.base_seed))
     both = [np.concatenate(pair) for pair in (
@@ -89,7 +108,13 @@ def mixture(task: Task, posed: Posed) -> Dataset:
 
 
 def uniform(task: Task, length: int, task_code: str) -> Dataset | None:
-    """Short episodes of uniform actions from uniform states; None for a task that names none."""
+    """Short episodes of uniform actions from uniform states; None for a task that names none.
+
+    Args:
+        task: its states, actions and reward.
+        length: steps of an episode.
+        task_code: hash of the task's code, under which they are kept.
+    """
     if task.uniform_states is None:
         return None
     rng, space, states = stream("uniform", task.name), task.make_env(1).action_space, task.uniform_states
@@ -105,6 +130,12 @@ def replayed(task: Task, held_out: Dataset, length: int, task_code: str) -> Data
     """Windows of held-out base actions from every evaluation start, :data:`PER_START` of each, start by start.
 
     The same for every method with windows of that length.
+
+    Args:
+        task: its starts and reward.
+        held_out: episodes whose actions are taken.
+        length: steps of a window.
+        task_code: hash of the task's code, under which they are kept.
     """
 
     def build() -> tuple[Trajectories, Floats]:
@@ -118,6 +149,12 @@ def replayed(task: Task, held_out: Dataset, length: int, task_code: str) -> Data
 
 def correlations(task: Task, learned: Learned, posed: Posed, task_code: str) -> Iterator[Finding]:
     """Of returns, steps and windows, on each coverage.
+
+    Args:
+        task: gives the coverages beside base data.
+        learned: its reward is compared with the true one.
+        posed: gives the held-out base episodes.
+        task_code: hash of the task's code.
 
     Raises:
         NotFinite: the learnt reward is not finite somewhere.

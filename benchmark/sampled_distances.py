@@ -1,17 +1,7 @@
 """EPIC, DARD and STARC distances of reward functions on sampled transitions, each with its standard error.
 
 The sampled transitions are the coverage; A of every canonical form is drawn from their actions, whatever the state.
-Values of trivial rewards are those of :mod:`benchmark.distances`. Arguments that the three distances share:
-
-- ``reward_a``, ``reward_b``: map float ``[n, O]``, ``[n, A]``, ``[n, O]`` to finite ``[n]``.
-- ``coverage``: :class:`Transitions`, N >= 2, rows independent.
-- ``simulate``: :data:`Simulate`, the transition model.
-- ``discount``: in [0, 1).
-- ``rng``: draws the canonical samples and the bootstrap.
-- ``canonical_samples``: draws behind each expectation, a positive multiple of 20.
-- ``resamples``: of the bootstrap, over transitions and canonical samples together, >= 2.
-
-All raise ValueError on a shape, value or count outside these.
+Values of trivial rewards are those of :mod:`benchmark.distances`.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,7 +49,21 @@ def epic_distance(
     """EPIC distance: S and S' of the canonical form are drawn from the coverage's states, independently.
 
     ``N * canonical_samples`` pairs are asked for. Shaping cancels on every sample, not only in expectation.
-    Source: Gleave et al. 2021 (arXiv 2006.13900), def. 4.1. Arguments: the module's docstring.
+    Source: Gleave et al. 2021 (arXiv 2006.13900), def. 4.1.
+
+    Args:
+        reward_a, reward_b: map float ``[n, O]``, ``[n, A]``, ``[n, O]`` to finite ``[n]``.
+        coverage: N >= 2 transitions, rows independent.
+        discount: in [0, 1).
+        rng: draws the canonical samples and the bootstrap.
+        canonical_samples: draws behind each expectation, a positive multiple of 20.
+        resamples: of the bootstrap, over transitions and canonical samples together, >= 2.
+
+    Returns:
+        the distance in [0, 1] and its standard error.
+
+    Raises:
+        ValueError: a shape, value or count outside these.
     """
     n = _check(coverage, discount, canonical_samples, resamples)
     acts, after = (x[rng.integers(n, size=canonical_samples)] for x in (coverage.acts, coverage.obs))
@@ -96,7 +100,21 @@ def dard_distance(
 
     The canonical form is that of :func:`benchmark.distances.dard_distance_tabular`; the simulator takes
     ``2 N canonical_samples`` steps. Source: Wulfe et al. 2022 (arXiv 2201.10081), eq. 3.
-    Arguments: the module's docstring.
+
+    Args:
+        reward_a, reward_b: map float ``[n, O]``, ``[n, A]``, ``[n, O]`` to finite ``[n]``.
+        coverage: N >= 2 transitions, rows independent.
+        simulate: the transition model.
+        discount: in [0, 1).
+        rng: draws the canonical samples and the bootstrap.
+        canonical_samples: draws behind each expectation, a positive multiple of 20.
+        resamples: of the bootstrap, over transitions and canonical samples together, >= 2.
+
+    Returns:
+        the distance in [0, 1] and its standard error.
+
+    Raises:
+        ValueError: a shape, value or count outside these.
     """
     n = _check(coverage, discount, canonical_samples, resamples)
     acts = coverage.acts[rng.integers(n, size=canonical_samples)]
@@ -136,12 +154,23 @@ def starc_distance(
 
     Bias: V is projected on ``features``, so a potential is forgotten as far as they span it, and no farther; the mean
     over S' is one of ``draws``, which adds ``1 / draws`` of the variance of its terms to the norms (nothing where the
-    dynamics are deterministic). Source: Skalse et al. 2024 (arXiv 2309.15257). Other arguments: the module's docstring.
+    dynamics are deterministic). Source: Skalse et al. 2024 (arXiv 2309.15257).
 
     Args:
+        reward_a, reward_b: map float ``[n, O]``, ``[n, A]``, ``[n, O]`` to finite ``[n]``.
+        coverage: N >= 2 transitions.
+        discount: in [0, 1).
+        rng: draws features, next states and the bootstrap.
         features: obs ``[n, O]`` to float ``[n, F]``, N well above F; None for :func:`fourier_features` of the coverage.
         simulate: needed for more than one draw.
         draws: of S' per state and action; 1 takes the coverage's own.
+        resamples: of the bootstrap, >= 2.
+
+    Returns:
+        the distance in [0, 1] and its standard error.
+
+    Raises:
+        ValueError: a shape, value or count outside these, or more than one draw without ``simulate``.
     """
     n = _check(coverage, discount, _GROUPS, resamples)
     if draws < 1 or (draws > 1 and simulate is None):
@@ -186,6 +215,9 @@ def fourier_features(obs: Numbers, rng: np.random.Generator, count: int = 256) -
         rng: draws frequencies and phases.
         count: of the Fourier features (Rahimi & Recht 2007), whose lengths are log-uniform in 1/2..4 standard
             deviations, by the square root of the number of columns.
+
+    Returns:
+        a map from observations ``[n, O]`` to float64 ``[n, 1 + O + count]``.
     """
     mean, std = obs.mean(0), obs.std(0) + 1e-8
     width = obs.shape[1]

@@ -37,12 +37,25 @@ CRITERION = (
 
 
 def behaviour_distance(task: Task, learned: Learned, seed: int) -> float:
-    """:data:`CRITERION` for one seed."""
+    """:data:`CRITERION` for one seed.
+
+    Args:
+        task: gives the held-out demonstrations.
+        learned: its policy is judged, its reward is not asked.
+        seed: of demonstrations and draws.
+    """
     return distance(task, learned, task.demos(HELD_OUT, seed_of("tuning", task.name, seed)).trajectories, seed)
 
 
 def distance(task: Task, learned: Learned, held_out: Trajectories, seed: int) -> float:
-    """Squared MMD between states of episodes and of a learnt policy's from their first states."""
+    """Squared MMD between states of episodes and of a learnt policy's from their first states.
+
+    Args:
+        task: its environment must take the states of observations (``states_of``).
+        learned: its policy is judged.
+        held_out: the episodes.
+        seed: of the draws.
+    """
     assert task.states_of is not None
     starts = task.states_of(held_out.obs[:, 0])
     own = rollout(task.make_env(len(starts)), learned.policy, starts, stream("tuning", task.name, seed)).trajectories
@@ -88,7 +101,18 @@ def attempt(
     chosen: dict[str, Any],
     judge: Judge = behaviour_distance,
 ) -> Attempt:
-    """Runs a method with chosen settings; settings that break it are a bad attempt, not the end of the study."""
+    """Runs a method with chosen settings; settings that break it are a bad attempt, not the end of the study.
+
+    Args:
+        method, task: what is tuned.
+        suite: gives budget, demonstrations and settings that trials share.
+        seeds: the criterion is the mean over them.
+        chosen: settings by name, over the suite's.
+        judge: the criterion.
+
+    Returns:
+        the criterion, or why there is none; nothing is raised.
+    """
     began, found = time.process_time(), []
     try:
         config = method.config(**settings_of(method, task, suite, chosen))

@@ -60,7 +60,16 @@ def prediction_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def drawn(records: Sequence[Record], share: float, seed: int) -> list[Record]:
-    """A random share of records, one at least; those of cells that ran out of time are none to wait for."""
+    """A random share of records, one at least; those of cells that ran out of time are none to wait for.
+
+    Args:
+        records: to draw from.
+        share: in (0, 1].
+        seed: of the draw; equal seeds, equal records.
+
+    Raises:
+        UserError: there is none.
+    """
     candidates = sorted((r for r in records if r.status != "timeout"), key=lambda r: r.id)
     if not candidates:
         raise UserError("there are no records to verify")

@@ -153,6 +153,9 @@ class Checkpoint:
             total: counts in all.
             parts: modules, optimisers, schedules, generators, lists and dictionaries (both changed in place), or what
                 has ``state()`` and ``load(state)``. None is left out.
+
+        Raises:
+            Interrupted: the run was asked to stop; what it has is kept.
         """
         if self._folder is None:
             yield from range(total)

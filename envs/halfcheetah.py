@@ -50,7 +50,15 @@ def observe(states: States) -> NDArray[np.float64]:
 
 
 def reward(states: States, acts: NDArray[np.floating], next_states: States) -> NDArray[np.float64]:
-    """Forward velocity minus control cost, on arrays of any leading shape (Gymnasium's ``HalfCheetahEnv.step``)."""
+    """Forward velocity minus control cost, on arrays of any leading shape (Gymnasium's ``HalfCheetahEnv.step``).
+
+    Args:
+        states, next_states: float64 ``[.., S]``, positions (metres, radians) and their velocities, x first.
+        acts: ``[.., A]``, torques as shares of the motors' limits, in [-1, 1].
+
+    Returns:
+        float64 ``[..]``: metres per second, less the cost.
+    """
     forward = (next_states[..., 0] - states[..., 0]) / ACTION_SECONDS
     return np.asarray(forward - CONTROL_COST * np.square(acts).sum(-1))
 

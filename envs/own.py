@@ -128,7 +128,7 @@ class GymBatch(BatchEnv):
         return states[:, 2:].astype(np.float32)
 
     def starts(self, n: int, rng: np.random.Generator) -> States:
-        """``n`` starts at fresh seeds; their observations are filled in by :meth:`reset_to`."""
+        """``n`` starts at seeds from ``rng``; their observations are filled in by :meth:`reset_to`."""
         seeds = rng.integers(2**31, size=(n, 1)).astype(np.float64)
         return np.concatenate([seeds, np.zeros((n, self._now.shape[1] - 1))], 1)
 
@@ -227,7 +227,7 @@ def line_of(text: str, keys: Sequence[Any], needed: int = 1) -> int | None:
 
 
 def describe(path: Path) -> Description:
-    """Reads the file.
+    """Reads the YAML file at ``path``.
 
     Raises:
         TaskError: it cannot be read, or a key is missing, unknown or has a value of a wrong type.
@@ -256,7 +256,7 @@ def _fingerprint(path: Path, *data: Path | None) -> str:
 
 
 def load_task(path: str | Path) -> RecordedTask:
-    """The task that a file describes.
+    """The task that the YAML file at ``path`` describes.
 
     Raises:
         TaskError: the file, its environment or its data cannot be used.

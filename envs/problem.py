@@ -99,7 +99,7 @@ class Trajectories:
         )
 
     def split(self, fraction: float, rng: np.random.Generator) -> tuple["Trajectories", "Trajectories"]:
-        """Random disjoint parts of whole episodes; ``fraction`` of them (at least one) go into the second.
+        """Disjoint parts of whole episodes, drawn by ``rng``: ``fraction`` of them (at least one) go into the second.
 
         Raises:
             ValueError: fewer than two episodes, or a fraction outside (0, 1).
@@ -231,7 +231,12 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Privileged:
-    """What only controls may have: the true reward and the expert. Tables mark every method that takes it."""
+    """What only controls may have. Tables mark every method that takes it.
+
+    Args:
+        observed_reward: the task's true reward on observations (:class:`Task`).
+        expert: the demonstrator.
+    """
 
     observed_reward: Callable[[Any, Any, Any], Any]
     expert: Policy

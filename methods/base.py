@@ -28,6 +28,9 @@ class Part(torch.nn.Module):
 
     A subclass passes them on by keyword, ``super().__init__(width=width)``. Weights and buffers go to safetensors,
     the values to JSON; nothing is pickled, and loading creates only classes that are defined as parts.
+
+    Args:
+        arguments: the constructor's, by keyword.
     """
 
     known: ClassVar[dict[str, type["Part"]]] = {}
@@ -64,7 +67,7 @@ class Part(torch.nn.Module):
 
     @staticmethod
     def load(path: Path) -> "Part":
-        """Rebuilds what :meth:`save` wrote; weights of half precision are widened.
+        """Rebuilds what :meth:`save` wrote under ``path``; weights of half precision are widened.
 
         Raises:
             ValueError: the file names no known part, or the weights are not those that were written with it.
@@ -126,6 +129,10 @@ class Learned:
     def step_rewards(self, obs: Floats, acts: Floats, next_obs: Floats) -> Floats:
         """Learnt reward of each transition, float32 ``[n]``.
 
+        Args:
+            obs, next_obs: float32 ``[n, O]``.
+            acts: float32 ``[n, A]``.
+
         Raises:
             TypeError: the reward is one of windows, or there is none.
         """
@@ -139,6 +146,9 @@ class Learned:
     @torch.no_grad()
     def returns(self, trajectories: Trajectories) -> Floats:
         """Learnt undiscounted return of each episode, float32 ``[N]``; windows are summed without overlap.
+
+        Args:
+            trajectories: N episodes.
 
         Raises:
             TypeError: no reward was learnt.
@@ -163,7 +173,11 @@ class Learned:
 
     @staticmethod
     def load(folder: Path) -> "Learned":
-        """Reads what :meth:`save` wrote."""
+        """Reads what :meth:`save` wrote into ``folder``.
+
+        Raises:
+            ValueError: a part is unknown, or its weights were changed.
+        """
         rest = json.loads((folder / "learned.json").read_text())
         reward = None if rest["reward_kind"] == "none" else Part.load(folder / "reward")
         return Learned(Part.load(folder / "policy"), reward, **rest)  # type: ignore[arg-type]
@@ -201,6 +215,11 @@ class Method:
 
     def learn(self, problem: Problem, config: Config, rng: np.random.Generator) -> Learned:
         """What ``fit`` learns.
+
+        Args:
+            problem: all that the method may see.
+            config: settings, of the class :attr:`config`.
+            rng: source of all randomness.
 
         Raises:
             TypeError: it returned something else.

@@ -2,7 +2,8 @@
 
 A classifier told the noise level tells noised demonstration states from noised base states; without noise its logit is
 log p_E(s') / p_B(s') (Sugiyama et al. 2012, ch. 4). The reward is softplus(logit) = -log(1 - D), GAIL's form (Ho and
-Ermon 2016): high only where demonstrations are dense, flat and never negative elsewhere.
+Ermon 2016): high only where demonstrations are dense, flat and never negative elsewhere. It is asked at noise 0 alone,
+though the classifier is trained on all noise levels.
 """
 
 from collections.abc import Sequence

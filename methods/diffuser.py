@@ -189,7 +189,8 @@ class Diffuser(Part):
         """Samples windows by the reverse process.
 
         At each step the guide moves x by ``inner`` steps of ``scale * var_t * grad R(x)``, pinned each time, then the
-        posterior is sampled (Janner et al. 2022, algorithm 1). The last step has no variance and hence no guidance.
+        posterior is sampled. The last step has no variance and hence no guidance. Source: Janner et al. 2022, algorithm
+        1, which shifts the posterior's mean; moving x before the mean is taken is what their code and the thesis do.
 
         Args:
             first: ``[n, O]``, normalised first observations.

@@ -110,7 +110,20 @@ def reward_gradient(
 
 
 def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Learned:
-    """Learns the reward; the policy plans with the same reward that is scored."""
+    """Learns the reward; the policy plans with the same reward that is scored.
+
+    Args:
+        problem: its demonstrations and base data; no environment step is taken.
+        config: settings.
+        rng: decides all draws.
+
+    Returns:
+        the planner, and the reward of windows, of kind ``trajectory``.
+
+    Raises:
+        ValueError: a similarity that is unknown.
+        Diverged: the loss left all bounds.
+    """
     if config.similarity not in SIMILARITIES:
         raise ValueError(f"similarity {config.similarity!r} is unknown: choose from {', '.join(SIMILARITIES)}")
     diffuser = base_model(problem, config.base)

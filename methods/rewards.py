@@ -47,7 +47,12 @@ class StepReward(RewardPart):
         self.register_buffer("std", torch.ones(obs))
 
     def features(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
-        """What the perceptron reads, observations normalised: ``[.., F]``."""
+        """What the perceptron reads, observations normalised: ``[.., F]``.
+
+        Args:
+            obs, next_obs: ``[.., O]``.
+            acts: ``[.., A]``.
+        """
         given = {
             "obs": ((obs - self.mean) / self.std)[..., self.columns],
             "acts": acts,
@@ -78,12 +83,12 @@ class WindowReward(TrajectoryRewardPart):
         self.net = mlp(tokens * self.codec.features, hidden, 1)
 
     def on_windows(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalised windows ``[n, H, D]`` to ``[n]``: what guides the reverse process."""
+        """Normalised windows ``x [n, H, D]`` to ``[n]``: what guides the reverse process."""
         values: torch.Tensor = self.net(self.codec.absolute(x).flatten(1))
         return values.squeeze(-1)
 
     def slope(self, x: torch.Tensor) -> torch.Tensor:
-        """Gradient of :meth:`on_windows` with respect to the windows, ``[n, H, D]``: a guide, in closed form.
+        """Gradient of :meth:`on_windows` with respect to the windows ``x [n, H, D]``: a guide, in closed form.
 
         W1' M1 W2' M2 .. w, where the mask M of a layer tells which units are on: differentiable in the weights, and
         piecewise constant in x and the biases. So back-propagation through the guidance needs no second derivatives.

@@ -62,7 +62,15 @@ def discounted(rewards: Tensor, discount: float) -> Tensor:
 def on_graph(
     value: Value, base: Trajectories, rewards: Floats, config: Valuing, rng: np.random.Generator
 ) -> Callable[[], Tensor]:
-    """The loss of a batch of nodes against :func:`methods.graph_value.graph_values`, drawn anew at every call."""
+    """The loss of a batch of nodes against :func:`methods.graph_value.graph_values`, drawn anew at every call.
+
+    Args:
+        value: what is fitted.
+        base: trajectories whose states are the nodes.
+        rewards: float32 ``[N, T]``, of each of their steps.
+        config: settings.
+        rng: decides batches.
+    """
     nodes, known = graph_values(base, rewards, config.discount, config.steps, config.radius)
     places, worths = torch.tensor(nodes), torch.tensor(known, dtype=torch.float32)
 
@@ -77,7 +85,16 @@ def on_graph(
 def on_expectiles(
     value: Value, target: Value, base: Trajectories, rewards: Floats, config: Valuing, rng: np.random.Generator
 ) -> Callable[[], Tensor]:
-    """The expectile loss of a batch of n-step returns, drawn anew at every call, which moves the target first."""
+    """The expectile loss of a batch of n-step returns, drawn anew at every call, which moves the target first.
+
+    Args:
+        value: what is fitted.
+        target: follows it slowly; values what comes after the n steps.
+        base: trajectories.
+        rewards: float32 ``[N, T]``, of each of their steps.
+        config: settings.
+        rng: decides batches.
+    """
     # rewards travel with the observations as an action column, so that one sampler draws both
     sampler = WindowSampler(Trajectories(base.obs, rewards[..., None]), config.steps, rng)
 

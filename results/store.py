@@ -31,7 +31,11 @@ def _small(digits: str) -> int:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all: temporary file, fsync, rename."""
+    """Writes a file whole or not at all: temporary file, fsync, rename.
+
+    Raises:
+        OSError: it cannot be written; what stood there stands.
+    """
     temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
