@@ -1,5 +1,4 @@
 # make bench: everything from a fresh clone. Needs Python 3.11+ with venv, git and make.
-SUITE   ?= quick
 WORKERS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 PYTHON  ?= python3
 VENV    ?= .venv
@@ -10,7 +9,7 @@ export OMP_NUM_THREADS = 1
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
-	@echo 'Variables: SUITE=$(SUITE) WORKERS=$(WORKERS) M=method SEEDS=0-2 RECORDS=folder FIG=6 PYTHON=$(PYTHON)'
+	@echo 'Variables: SUITE=$(or $(SUITE),quick) WORKERS=$(WORKERS) M=method SEEDS=0-2 RECORDS=folder FIG=6 PYTHON=$(PYTHON)'
 
 # torch first: its CPU build must stand before a dependency asks for another one
 $(VENV)/.stamp: pyproject.toml
@@ -27,7 +26,7 @@ bench: $(VENV)/.stamp  ## run SUITE (what is left of it), then tables and figure
 smoke:  ## every method on every task at toy budget
 	@$(MAKE) bench SUITE=smoke
 
-report: $(VENV)/.stamp  ## page, tables and figures of SUITE from its records (RECORDS=folder)
+report: $(VENV)/.stamp  ## page, tables and figures of SUITE from its records (RECORDS=folder: of its largest suite)
 	$(PY) -m benchmark report $(SUITE) $(if $(RECORDS),--results $(RECORDS))
 
 figures: $(VENV)/.stamp  ## figure FIG (number or name) of SUITE, in reports/out/figures/ (RECORDS=folder)

@@ -135,11 +135,14 @@ def run(
     execute(cells, store, How(workers, quiet, executor, address, plain_lines, tensorboard), retry or [])
     if not reporting:
         return
-    # what else of the suite stands is shown too: running one method must not empty the tables of the others
-    shown = {cell.place: cell for cell in grid_of(suite)[1] if store.get(cell.id)}
-    shown |= {cell.place: cell for cell in cells}
-    own = [cell for cell in shown.values() if cell.suite == name]  # suites that ran along have reports of their own
-    text = report_commands.write_report(store, out, name, {cell.id: cell.place for cell in own or cells})
+    # what else of the suite stands is shown too: running one method must not empty the tables of the others; those that
+    # ran along have reports of their own
+    called = {cell.id: cell.place for cell in cells if cell.suite == name}
+    records = store.load()[0]
+    ids, places = {record.id for record in records}, {*called.values()}
+    runs = report_commands.runs_of(suite, records)[1]
+    shown = {id: place for id, place in runs.items() if id in ids and place not in places} | called
+    text = report_commands.write_report(store, out, name, shown or {cell.id: cell.place for cell in cells})
     if not quiet:
         print(text)
 

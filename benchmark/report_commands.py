@@ -1,5 +1,6 @@
 """Commands that read records: ``report``, ``figures``, ``keep``, ``compare``, ``readme``. They run no method."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from results.store import Store
 
 app = typer.Typer()
+Shown = Annotated[
+    str | None, typer.Argument(help="Name of a suite, or path of a YAML file; quick, or the largest in --results.")
+]
 Expected = dict[str, tuple[str, str, int, str]]  # id of a run to its method, task, seed and variant
 
 
@@ -23,13 +27,16 @@ def write_report(
     from reports.build import build
     from reports.tables import HEADLINE
 
-    text = build(store.root, out, suite, expected, metrics or HEADLINE)
+    try:
+        text = build(store.root, out, suite, expected, metrics or HEADLINE)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     return f"{text}\n\nPage: {out}/index.html   Tables and figures: {out}/   Records: {store.root}/"
 
 
 @app.command()
 def report(
-    suite: Suite = "quick",
+    suite: Shown = None,
     results: Results = RESULTS,
     out: Out = OUT,
     metric: Annotated[list[str] | None, typer.Option(help="What the printed table shows. Repeatable.")] = None,
@@ -42,18 +49,60 @@ def report(
     print(write_report(store, out, name, expected, metric))
 
 
-def _to_report(suite: str, results: Path, also: bool = False) -> tuple["Store", str, Expected | None]:
-    """The store, the suite's name, and its runs by id, with those of suites that run along if ``also``; None for all
-    records of that name, made by other code. Runs of more seeds than the suite's own are its runs too."""
-    name, cells, _ = grid_of(suite)
+def runs_of(suite: str, records: Sequence["Record"], lone: bool = False, kept: bool = False) -> tuple[str, Expected]:
+    """The suite's name and its runs by id.
+
+    Runs of more seeds and methods than its own are its runs too, if they have a record of that name. Where no record is
+    of a method on a task as it is here, because it was named by its module or has changed since, those that are there
+    stand as they are, the last of each place.
+
+    Args:
+        lone: leaves out methods of its own that no record is of, as is done where none has one.
+        kept: takes in the suites that run along with it, and no methods but the suites' own.
+    """
+    name, cells, registry = grid_of(suite)
+    ids, of_suite = {record.id for record in records}, [record for record in records if record.suite == name]
+    own = [cell for cell in cells if cell.suite == name]
+    asked, seeds, tasks = ({getattr(cell, key) for cell in own} for key in ("method", "seed", "task"))
+    more, added = {r.seed for r in of_suite} - seeds, {r.method for r in of_suite if not kept} - asked
+    if more:
+        cells += [cell for cell in grid_of(suite, seeds=",".join(map(str, more)))[1] if cell.id in ids]
+    if known := added & registry.methods.keys():
+        found = grid_of(suite, sorted(known), seeds=",".join(map(str, seeds | more)))[1]
+        cells += [cell for cell in found if cell.id in ids]
+    cells = [cell for cell in cells if kept or cell.suite == name]
+    there = {(cell.method, cell.task) for cell in cells if cell.id in ids}
+    run = {method for method, _ in there}
+    lone = lone or not (kept or run & asked)
+    runs = {cell.id: cell.place for cell in cells if not lone or cell.method in run}
+    last = {}
+    for r in sorted(of_suite, key=lambda r: str(r.provenance.get("finished", ""))):
+        if not kept and (r.method, r.task) not in there and (not own or r.task in tasks):
+            last[r.method, r.task, r.seed, r.variant] = r
+    if changed := sorted({r.method for r in last.values()} & registry.methods.keys()):
+        warn(f"records of {', '.join(changed)} in suite {name!r} were made by other code or settings than stand here")
+    return name, runs | {r.id: place for place, r in last.items()}
+
+
+def _to_report(suite: str | None, results: Path, kept: bool = False) -> tuple["Store", str, Expected | None]:
+    """The store, the suite's name, and its runs by id, see :func:`runs_of`; None for all records of that name.
+
+    Where no suite is named, it is the largest of the records, of which only what was run is asked for, or ``quick`` in
+    the usual folder.
+    """
+    from benchmark.suite import suite_names
+    from reports.frame import main_suite
+
     store = open_store(results)
     records = store.load()[0]
-    ids, own = {record.id for record in records}, {cell.seed for cell in cells}
-    if more := {record.seed for record in records if record.suite == name} - own:
-        cells += [cell for cell in grid_of(suite, seeds=",".join(map(str, more)))[1] if cell.id in ids]
-    cells = [cell for cell in cells if also or cell.suite == name]
-    if ids & {cell.id for cell in cells}:
-        return store, name, {cell.id: cell.place for cell in cells}
+    if lone := suite is None and results != RESULTS and bool(records):
+        suite = (main_suite(records) or records)[0].suite
+        if suite not in suite_names():  # of a file that is not known here
+            return store, suite, None
+    suite = suite or "quick"
+    name, runs = runs_of(suite, records, lone, kept)
+    if runs.keys() & {record.id for record in records}:
+        return store, name, runs
     if not any(record.suite == name for record in records):
         raise UserError(f"no records of suite {suite!r} in {results}: run `python -m benchmark run {suite}` first")
     warn(f"the records of suite {name!r} in {results} were made by other code or settings than stand here")
@@ -63,7 +112,7 @@ def _to_report(suite: str, results: Path, also: bool = False) -> tuple["Store", 
 @app.command()
 def figures(
     figure: Annotated[str, typer.Argument(help="Number or name, as 6 or understanding.")],
-    suite: Suite = "quick",
+    suite: Shown = None,
     results: Results = RESULTS,
     out: Out = OUT,
 ) -> None:
@@ -98,7 +147,7 @@ def keep(
     from reports import artefacts
     from results.store import Store
 
-    store, name, expected = _to_report(suite, results, also=True)
+    store, name, expected = _to_report(suite, results, kept=True)
     names = {cell.id: cell.suite for cell in grid_of(suite)[1]}
     found = [r for r in store.load()[0] if (r.id in expected if expected else r.suite == name)]
     records = [r.model_copy(update={"suite": names.get(r.id, r.suite)}) for r in found]

@@ -95,14 +95,19 @@ def digests(records: Path, figure: Path | None = None) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         build(records, out, suite)
-        found = {f"tables/{p.name}": p.read_bytes() for p in (out / "tables").iterdir() if p.suffix != ".npz"}
-        found["index.html"] = re.sub(rb"data:image/webp[^\"]*", b"", (out / "index.html").read_bytes())
-        made = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in found.items()}
-        for path in (out / "figures").glob("*.png"):
-            with Image.open(path) as image:
-                made[f"figures/{path.name}"] = image.info["Data"]
         if figure:
             shutil.copyfile(out / "figures" / "understanding.png", figure)
+        return digested(out)
+
+
+def digested(report: Path) -> dict[str, str]:
+    """As :func:`digests`, of the folder of a report."""
+    found = {f"tables/{p.name}": p.read_bytes() for p in (report / "tables").iterdir() if p.suffix != ".npz"}
+    found["index.html"] = re.sub(rb"data:image/webp[^\"]*", b"", (report / "index.html").read_bytes())
+    made = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in found.items()}
+    for path in (report / "figures").glob("*.png"):
+        with Image.open(path) as image:
+            made[f"figures/{path.name}"] = image.info["Data"]
     return dict(sorted(made.items()))
 
 

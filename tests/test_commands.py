@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,6 +99,46 @@ def test_runs_of_more_seeds_than_the_suites_own_are_reported_and_kept(desk: Desk
         ("random", 0),
         ("random", 1),
     ]
+
+
+def test_methods_that_the_suite_does_not_name_stay_in_reports(desk: Desk, tmp_path: Path) -> None:
+    """Found by presence or named by their module, whatever is run after them; what nobody ran is no row of theirs."""
+    desk.suite.write_text(SUITE.replace("methods: []", "methods: [expert]").replace('seeds: "0"', "seeds: 0-1"))
+    own, out = ("toy-good", "random"), tmp_path / "out"
+    report = ("--report", "--out", str(out))
+
+    def rows() -> dict[str, str]:
+        found = csv.DictReader((out / "tables" / "main.csv").open(encoding="utf-8"))
+        return {row["method"]: row["expected"] for row in found}
+
+    desk.run("GOOD")
+    desk.run(extra=("--method", "random", "--seeds", "0"))
+    assert desk.do(*desk.arguments("run", extra=report))[0] == 0
+    assert rows() == {"expert": "2", "toy-good": "2", "random": "1"}
+    words = ("--results", str(desk.results), "--out", str(out))
+    for suite in ((), (str(desk.suite),)):  # of the records, or as named
+        shutil.rmtree(out)
+        code, text, errors = desk.do("report", *suite, *words)
+        assert code == 0 and not errors and all(method in text for method in own), errors
+        assert rows().keys() == {"expert", *own}
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert all(f">{title}" in page for title in ("toy-good", "Random"))
+    assert desk.do("figures", "scores", str(desk.suite), *words)[0] == 0
+    assert desk.do("keep", str(desk.suite), "--results", str(desk.results), "--into", str(tmp_path / "kept"))[0] == 0
+    assert {r.method for r in Store(tmp_path / "kept").load()[0]} == {"expert"}
+
+
+def test_a_method_that_has_changed_since_is_shown_as_it_was_and_told_of(desk: Desk, tmp_path: Path) -> None:
+    desk.suite.write_text(SUITE.replace("methods: []", "methods: [expert, random]"))
+    records = desk.run()
+    store, old = Store(desk.results), records["random"].model_copy(update={"id": "0" * 16, "code": "old"})
+    store.path(records["random"].id).unlink()
+    store.commit(old)
+    code, text, errors = desk.do(
+        "report", str(desk.suite), "--results", str(desk.results), "--out", str(tmp_path / "out")
+    )
+    assert code == 0 and re.search(r"(?m)^Random", text)
+    assert "records of random in suite 'mine' were made by other code or settings" in errors
 
 
 def test_a_run_that_suites_share_is_kept_under_the_one_that_is_kept(desk: Desk, tmp_path: Path) -> None:

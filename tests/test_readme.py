@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,10 @@ from made_up import record, study, sweeps
 from PIL import Image
 
 from reports.analysis import analysis
-from reports.readme import digests, manifest, rendered
+from reports.readme import digested, manifest, rendered
 from results.schema import Record
 from results.store import Store
+from tests.desk import Desk
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,8 +56,10 @@ def test_readme_marks_that_are_wrong_are_refused(text: str, message: str) -> Non
         rendered(text, study(3, ["bc"], ["halfcheetah"]))
 
 
-def test_what_stands_because_of_the_committed_records_is_what_they_give() -> None:
-    """README, analysis and manifest; and a whole report: tables and page by their bytes, figures by their data."""
+def test_what_stands_because_of_the_committed_records_is_what_they_give(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """README, analysis and manifest; and what the README's command makes: tables and page by bytes, figures by data."""
     reference = ROOT / "results" / "reference"
     records, corrupt = Store(reference).load()
     assert not corrupt
@@ -62,7 +67,13 @@ def test_what_stands_because_of_the_committed_records_is_what_they_give() -> Non
     assert (ROOT / "reports" / "ANALYSIS.md").read_text(encoding="utf-8") == analysis(records)
     assert (reference / "README.md").read_text(encoding="utf-8") == manifest(records)
     committed = json.loads((reference / "digests.json").read_text())
-    assert digests(reference) == committed
+    shown = ["make", "-n", "report", "RECORDS=results/reference"]
+    assert f"`{' '.join(shown[:1] + shown[2:])}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    made = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    monkeypatch.chdir(ROOT)
+    code, _, errors = desk.do(*shlex.split(made)[3:], "--out", str(tmp_path / "out"))
+    assert code == 0, errors
+    assert digested(tmp_path / "out") == committed
     with Image.open(reference / "understanding.png") as image:
         assert image.info["Data"] == committed["figures/understanding.png"]
 
