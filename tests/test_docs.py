@@ -8,7 +8,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +21,10 @@ from benchmark.cli import app
 from benchmark.conformance import DYNAMIC, STATIC
 from envs import halfcheetah, maze2d
 from methods.tuned import FOLDER
-from results.schema import METRICS
+from results.schema import METRICS, Record
+from results.store import Store
 from tests.conftest import copy_checkout
+from tests.made_up import record
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,6 +32,7 @@ BLOCK = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<kind>\w*)\n(?P<te
 # what takes minutes, or needs what a test machine lacks, is parsed in full and planned, but not carried out
 PLANNED = {"run quick": "--dry-run", "run paper": "--dry-run", "data train": "--help", "data pretrain": "--help"}
 PLANNED |= {"results merge results/a": "--help", "report paper": "--help"}
+MADE_UP = "run paper --method red"  # carried out as if its cells had run
 
 
 def command(line: str) -> list[str]:
@@ -53,25 +58,48 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+def make_up(line: str, **where: Any) -> list[str]:
+    """Leaves a record of every cell that a `run` has to run; the line as it then is carried out."""
+    words = command(line)
+    planned = subprocess.run([*words, "--json"], **where, check=True)
+    store = Store(where["cwd"] / words[words.index("--results") + 1])
+    for cell in json.loads(planned.stdout)["todo"]:
+        store.commit(record(**{name: cell[name] for name in Record.model_fields.keys() & cell.keys()}))
+    return [word for word in words if word != "--dry-run"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_and_files_of_a_page_work(page: Path, checkout: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    where: dict[str, Any] = {"cwd": checkout, "env": environment, "capture_output": True, "text": True}
     for found in BLOCK.finditer(page.read_text(encoding="utf-8")):
         if found["file"]:
             (checkout / found["file"]).write_text(found["text"], encoding="utf-8")
         elif found["kind"] == "sh":
             for line in found["text"].replace("\\\n", " ").splitlines():
-                done = subprocess.run(command(line), cwd=checkout, env=environment, capture_output=True, text=True)
+                words = make_up(line, **where) if MADE_UP in line else command(line)
+                done = subprocess.run(words, **where)
                 assert done.returncode == 0, f"{line}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
         elif found["kind"] == "python":
             exec(compile(found["text"], f"{page.name}", "exec"), {"__name__": "page"})
     for name in re.findall(r"<!-- file: baselines/(\w+)\.py -->", page.read_text(encoding="utf-8")):
         check = [sys.executable, "-m", "benchmark", "check", name.replace("_", "-"), "--task", "maze2d-umaze"]
-        done = subprocess.run(check, cwd=checkout, env=environment, capture_output=True, text=True)
+        done = subprocess.run(check, **where)
         assert done.returncode == 0, done.stdout + done.stderr[-1500:]
     if page.stem == "add-a-method":  # the worked example stands in the tables of the run that the page shows
         assert "RED" in (checkout / "reports/out/tables/main.md").read_text(encoding="utf-8")
+        assert_beside_all_published(checkout / "both")
         assert len((checkout / "baselines/red.py").read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def assert_beside_all_published(both: Path) -> None:
+    """The worked example and every published method stand in each main table, each with all of its seeds."""
+    reference = pd.read_csv(both / "report" / "tables" / "main.csv")
+    rows = {(row.task, row.method): row.expected for row in reference.itertuples()}
+    published, _ = Store(ROOT / "results" / "reference").load()
+    cells = Counter((r.task, r.method) for r in published if r.suite == "paper")
+    assert rows == cells | {(task, "red"): 5 for task in {task for task, _ in cells}}
+    assert "RED" in (both / "report" / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
