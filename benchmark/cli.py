@@ -127,7 +127,7 @@ def run(
     store = open_store(results)
     if dry_run:
         past = open_store(REFERENCE).load()[0]  # what cells took where this project ran them
-        print_plan(plan(cells, store, retry or [], past), workers, as_json)
+        print_plan(plan(cells, store, retry or [], past, cpu=True), workers, as_json)
         return
     store = open_store(results, write=True)
     warn_unavailable(registry)

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -57,11 +58,18 @@ class Past:
     """What cells took before.
 
     Learning counts from the cell's own suite where that ran, else from any, in proportion to the budget where steps
-    were taken; scoring from the cell's method, or from any where agents are trained on the reward, which costs most.
+    were taken, and to the updates of learners that make one every so many steps; where base models ship, runs that may
+    have trained one count only if there are no others. Scoring counts from the cell's method, or from any where agents
+    are trained on the reward, which costs most.
+
+    Args:
+        records: to learn from.
+        cpu: of processors, not of a clock on the wall, which runs on while other programs have the core.
     """
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._learning: dict[tuple[str, ...], list[tuple[float, int]]] = {}
+    def __init__(self, records: Iterable[Record] = (), cpu: bool = False) -> None:
+        self._cpu = cpu
+        self._learning: dict[tuple[str, str, str, bool], list[tuple[float, float]]] = {}
         self._scoring: dict[tuple[str | int, ...], list[float]] = {}
         for record in records:
             self.add(record)
@@ -70,21 +78,33 @@ class Past:
         """Learns from one more, if it ended well."""
         if record.status != "ok":
             return
-        took = record.wall_seconds - record.score_seconds, record.step_budget if record.env_steps else 0
-        for suite in (record.suite, ""):
-            self._learning.setdefault((record.method, record.task, suite), []).append(took)
+        seconds = record.cpu_seconds if self._cpu else record.wall_seconds - record.score_seconds
+        took = seconds, _work(record) if record.env_steps else 0
+        for suite, ships in product((record.suite, ""), {_ships(record), False}):
+            self._learning.setdefault((record.method, record.task, suite, ships), []).append(took)
         for method in {record.method, "" if record.reoptimise else record.method}:
             self._scoring.setdefault((method, record.task, record.reoptimise), []).append(record.score_seconds)
 
     def seconds(self, cell: Cell) -> float | None:
         """Median seconds of such cells; None where there were none."""
         of = cell.method, cell.task
-        learning = self._learning.get((*of, cell.suite)) or self._learning.get((*of, ""))
+        places = product(sorted({_ships(cell), False}, reverse=True), (cell.suite, ""))
+        learning = next((found for ships, suite in places if (found := self._learning.get((*of, suite, ships)))), [])
         scoring = self._scoring.get((*of, cell.reoptimise)) or self._scoring.get(("", cell.task, cell.reoptimise))
         if not learning or not scoring:
             return None
-        took = [seconds * cell.step_budget / budget if budget else seconds for seconds, budget in learning]
+        took = [seconds * _work(cell) / work if work else seconds for seconds, work in learning]
         return statistics.median(took) + statistics.median(scoring)
+
+
+def _work(run: Cell | Record) -> float:
+    """What learning that takes environment steps costs in proportion to."""
+    return run.step_budget / float(run.config.get("steps_per_update", 1))
+
+
+def _ships(run: Cell | Record) -> bool:
+    """Whether the base model of a run, if it has one, comes with the project: that of base data 0 does."""
+    return "base" in run.config and run.base_seed == 0
 
 
 @dataclass(frozen=True)
@@ -97,18 +117,20 @@ class Plan:
 
     @property
     def estimate(self) -> tuple[float, int]:
-        """CPU seconds of what is to do (a cell keeps one core busy), and of how many cells nothing is known."""
+        """Seconds of what is to do (a cell keeps one core busy), and of how many cells nothing is known."""
         known = [self.past.seconds(cell) for cell in self.todo]
         return sum(s for s in known if s is not None), known.count(None)
 
 
-def plan(cells: Sequence[Cell], store: Store, retry: Collection[str] = (), also: Iterable[Record] = ()) -> Plan:
+def plan(
+    cells: Sequence[Cell], store: Store, retry: Collection[str] = (), also: Iterable[Record] = (), cpu: bool = False
+) -> Plan:
     """What is left to do: of a grid, where records of a status in ``retry`` do not count.
 
-    What cells take is learnt from the store's records and those given ``also``.
+    What cells take, of processors if ``cpu``, is learnt from the store's records and those given ``also``.
     """
     known = {record.id: record for record in store.load()[0]}
-    past = Past([*known.values(), *also])
+    past = Past([*known.values(), *also], cpu)
     done = [(cell, known[cell.id]) for cell in cells if cell.id in known and known[cell.id].status not in retry]
     standing = {cell.id for cell, _ in done}
     todo = [cell for cell in cells if cell.id not in standing]

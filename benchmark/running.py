@@ -45,7 +45,7 @@ def print_plan(planned: "Plan", workers: int, as_json: bool) -> None:
         print(f"{cell.id}  {record.status:8}{cell} · took {record.wall_seconds:.0f} s")
     for cell in planned.todo:
         usual = planned.past.seconds(cell)
-        print(f"{cell.id}  to run  {cell} · {'time unknown' if usual is None else f'about {usual:.0f} s'}")
+        print(f"{cell.id}  to run  {cell} · {'time unknown' if usual is None else f'about {usual:.0f} CPU s'}")
     done, todo, workers = len(planned.done), len(planned.todo), max(1, workers)
     print(f"{done} cells done, {todo} cells to run: about {hours:.2f} CPU hours", end="")
     print(f", {hours / workers:.2f} hours with {workers} workers", end="")

@@ -124,6 +124,25 @@ def test_estimates_follow_budgets_and_agents_on_the_reward() -> None:
     assert past.seconds(gail) == 11
 
 
+def test_cpu_estimates_follow_processors_updates_and_base_models_that_ship() -> None:
+    found, suite = registry.discover(), load_suite("smoke")[1]
+
+    def cell(method: str, steps: int = 12, base: int = 0) -> Cell:
+        settings = {"dac": {"all": {"steps_per_update": steps}}}
+        changed = suite.model_copy(update={"settings": settings, "base_seed": base})
+        return cells("any", changed, found, [method], ["maze2d-umaze"])[0]
+
+    took = {"wall_seconds": 1000.0, "score_seconds": 1.0, "cpu_seconds": 10.0}  # others had the core
+    loaded, trained = cell("unguided-diffuser"), cell("unguided-diffuser", base=3)
+    records = [cell("dac").record("ok", {}, env_steps=4000, **took), trained.record("ok", {}, **took)]
+    past = Past(records, cpu=True)
+    assert (past.seconds(cell("dac")), past.seconds(cell("dac", steps=4))) == (11, 31)
+    assert past.seconds(loaded) == 11  # nothing better is known
+    past.add(loaded.record("ok", {}, score_seconds=1.0, cpu_seconds=0.5))
+    assert past.seconds(loaded) == 1.5 and past.seconds(trained) == 6.25
+    assert Past(records).seconds(cell("dac")) == 1000
+
+
 def test_a_share_of_a_gpu_is_set_aside_by_method(desk: Desk) -> None:
     desk.suite.write_text(SUITE.replace("methods: []", "methods: [expert, random]") + "gpus: {random: 0.25}\n")
     grid = cells("any", load_suite(str(desk.suite))[1], registry.discover())
