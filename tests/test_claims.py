@@ -7,6 +7,8 @@ import pytest
 from made_up import record
 from scipy import stats
 
+from benchmark import registry
+from benchmark.suite import cells, load_suite, suite_names
 from reports import claims
 from reports.render import latex, markdown
 from reports.statistics import Interval
@@ -33,6 +35,39 @@ def test_every_claim_names_what_exists() -> None:
     assert len({c.id for c in known.claims}) == len(known.claims)
     for claim in known.claims:
         assert {*claim.metrics, *claim.where, *[claim.than] * bool(claim.than)} <= METRICS.keys()
+
+
+def test_every_claim_can_be_decided_by_a_suite() -> None:
+    """Both sides of each comparison run in one suite with as many seeds as a verdict needs, and leave the metric."""
+    found, known = registry.discover(), claims.claims()
+    grids = [cells(*load_suite(name), found) for name in suite_names()]
+    undecidable = []
+    for claim in known.claims:
+        fewest = getattr(claim, "fewest", None) or known.fewest
+        asked = {*claim.metrics, *claim.where, *[claim.than] * bool(claim.than)}
+        variants = [f"demos={n}" for n in claim.demos] if claim.demos else ["", ""]
+        sides = zip((claim.ours, claim.theirs), variants, strict=True)
+        needed = [(side, variant) for side, variant in sides if not isinstance(side, float)]
+        for task in claim.tasks:
+            for grid in grids:
+                made: dict[tuple[str, str], set[int]] = {}
+                agents = any(metric.startswith("reoptimised") for metric in asked)
+                for cell in grid:
+                    if cell.task == task and (cell.reoptimise or not agents):
+                        made.setdefault((cell.method, cell.variant), set()).add(cell.seed)
+                        if not cell.control:
+                            for kind in ("contestants", "rivals"):  # whoever is there
+                                made.setdefault((kind, cell.variant), set()).add(cell.seed)
+                members = [
+                    (method, variant)
+                    for side, variant in needed
+                    for method in known.families.get(side or claim.ours, [side or claim.ours])
+                ]
+                if all(len(made.get(member, ())) >= fewest for member in members):
+                    break
+            else:
+                undecidable.append((claim.id, task))
+    assert undecidable == []
 
 
 def test_supported_refuted_undecided_and_too_few() -> None:
