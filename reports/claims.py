@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field
 from scipy import stats
 
-from reports.frame import rng_for
+from reports.frame import rng_for, with_defaults
 from reports.render import Cell, Line, Section, Table, clean, markdown_text
 from reports.statistics import Interval, paired_difference
 from reports.wording import NONE, bounds, number, short_label
@@ -84,7 +84,7 @@ class Evidence:
     """Records of any suites, ready for comparisons: these take both sides from one, the largest that has them."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        records = list(records)
+        records = with_defaults(records)
         self.tasks = {r.task: r.task_title for r in records}
         self.titles = {r.method: r.title for r in records}
         contestants = sorted({r.method for r in records if not r.control})

@@ -29,6 +29,30 @@ def rng_for(*names: str) -> np.random.Generator:
     return np.random.default_rng(np.frombuffer(digest, np.uint32))
 
 
+def _terms(record: Record) -> str:
+    """All that decides a run but its demonstrations."""
+    return record.model_dump_json(
+        include={"method", "task", "seed", "base_seed", "step_budget", "eval_starts", "reoptimise", "code", "config"}
+    )
+
+
+def with_defaults(records: Iterable[Record]) -> list[Record]:
+    """The records, and in sweeps over demonstrations the runs with a task's own number of them.
+
+    Those are runs of a suite without a sweep at the same time, and kept under its name.
+    """
+    records, sweeps = list(records), dict[str, set[str]]()
+    for r in records:
+        if r.variant == f"demos={r.demos}":
+            sweeps.setdefault(_terms(r), set()).add(r.suite)
+    return records + [
+        r.model_copy(update={"suite": suite, "variant": f"demos={r.demos}"})
+        for r in records
+        if not r.variant
+        for suite in sorted(sweeps.get(_terms(r), ()))
+    ]
+
+
 def main_suite(records: Iterable[Record]) -> list[Record]:
     """The records of the largest suite, those aside that run through something."""
     plain = [r for r in records if not r.variant]

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from reports.artefacts import Array
-from reports.frame import Runs, estimate, rng_for
+from reports.frame import Runs, estimate, rng_for, with_defaults
 from reports.mazes import SMALL, Load, each
 from reports.plots import KEY, Drawing, beside, grid, legend, without
 from reports.render import DAGGER, clean, slug
@@ -34,6 +34,7 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
 
     Each suite that runs through ``prefix``, e.g. ``demos=``, gets a figure, as their budgets may differ.
     """
+    records = with_defaults(records)
     swept = [r for r in records if r.variant.startswith(prefix) and "," not in r.variant]  # through one setting only
     suites = sorted({r.suite for r in swept})
     if not suites:

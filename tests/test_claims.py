@@ -164,6 +164,15 @@ def test_numbers_of_demonstrations_and_conditions() -> None:
     assert findings[0].means[0] == pytest.approx(0.32)  # AIRL imitates poorly and is not asked
 
 
+def test_a_sweep_has_the_runs_that_are_kept_under_another_suites_name() -> None:
+    few = runs("bc", CHEETAH, level(10), demos=1, suite="sweep", variant="demos=1")
+    many = runs("bc", CHEETAH, level(80), demos=50, suite="paper")
+    (finding,) = [f for f in found([*few, *many], "demos-score")[1] if f.n]
+    assert (finding.verdict, finding.n, finding.gap) == ("supported", 5, pytest.approx(70))
+    other = runs("bc", CHEETAH, level(80), demos=50, suite="paper", step_budget=7)
+    assert not [f for f in found([*few, *other], "demos-score")[1] if f.n]
+
+
 def test_sides_come_from_one_suite_and_the_last_record_of_a_place_counts() -> None:
     ours = runs("gail", CHEETAH, level(60), suite="a")
     theirs = runs("diffusion-irl-mse", CHEETAH, level(20), suite="b")
