@@ -170,7 +170,7 @@ def data_export(
     from envs.formats import FormatError, whole
 
     one = discovered().task(task)[0]
-    with as_user_error(FormatError, OSError, before="nothing written: "), whole(folder) as temporary:
+    with as_user_error(FormatError, OSError, before="nothing written: "), whole(folder.absolute()) as temporary:
         temporary.mkdir()
         made = {"base": one.base(seed), "demos": one.demos(demos or one.default_demos, seed)}
         lines = [_export(dataset, temporary, kind, one, format) for kind, dataset in made.items()]
