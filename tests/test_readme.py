@@ -69,9 +69,10 @@ def test_what_stands_because_of_the_committed_records_is_what_they_give(
     committed = json.loads((reference / "digests.json").read_text())
     shown = ["make", "-n", "report", "RECORDS=results/reference"]
     assert f"`{' '.join(shown[:1] + shown[2:])}`" in (ROOT / "README.md").read_text(encoding="utf-8")
-    made = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    made = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    (line,) = (line for line in made if "-m benchmark" in line)  # make within make says where it is, too
     monkeypatch.chdir(ROOT)
-    code, _, errors = desk.do(*shlex.split(made)[3:], "--out", str(tmp_path / "out"))
+    code, _, errors = desk.do(*shlex.split(line)[3:], "--out", str(tmp_path / "out"))
     assert code == 0, errors
     assert digested(tmp_path / "out") == committed
     with Image.open(reference / "understanding.png") as image:
