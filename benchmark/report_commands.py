@@ -27,10 +27,8 @@ def write_report(
     from reports.build import build
     from reports.tables import HEADLINE
 
-    try:
+    with as_user_error(ValueError):
         text = build(store.root, out, suite, expected, metrics or HEADLINE)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     return f"{text}\n\nPage: {out}/index.html   Tables and figures: {out}/   Records: {store.root}/"
 
 
