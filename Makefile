@@ -1,5 +1,5 @@
 # make bench: everything from a fresh clone. Needs Python 3.11+ with venv, git and make.
-WORKERS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+WORKERS ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 PYTHON  ?= python3
 VENV    ?= .venv
 PY      := $(VENV)/bin/python
@@ -9,7 +9,7 @@ export OMP_NUM_THREADS = 1
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
-	@echo 'Variables: SUITE=$(or $(SUITE),quick) WORKERS=$(WORKERS) M=method SEEDS=0-2 RECORDS=folder FIG=6 PYTHON=$(PYTHON)'
+	@echo 'Variables: SUITE=$(or $(SUITE),quick) WORKERS=$(WORKERS) M=method TASK=task SEEDS=0-2 RECORDS=folder FIG=6 PYTHON=$(PYTHON)'
 
 # torch first: its CPU build must stand before a dependency asks for another one
 $(VENV)/.stamp: pyproject.toml
@@ -21,7 +21,7 @@ $(VENV)/.stamp: pyproject.toml
 install: $(VENV)/.stamp  ## the environment alone, in .venv
 
 bench: $(VENV)/.stamp  ## run SUITE (what is left of it), then tables and figures in reports/out/
-	$(PY) -m benchmark run $(SUITE) --workers $(WORKERS) $(foreach m,$(M),--method $(m)) $(if $(SEEDS),--seeds $(SEEDS))
+	$(PY) -m benchmark run $(SUITE) --workers $(WORKERS) $(foreach m,$(M),--method $(m)) $(foreach t,$(TASK),--task $(t)) $(if $(SEEDS),--seeds $(SEEDS))
 
 smoke:  ## every method on every task at toy budget
 	@$(MAKE) bench SUITE=smoke
@@ -33,6 +33,7 @@ figures: $(VENV)/.stamp  ## figure FIG (number or name) of SUITE, in reports/out
 	$(PY) -m benchmark figures $(FIG) $(SUITE) $(if $(RECORDS),--results $(RECORDS))
 
 test-one: $(VENV)/.stamp  ## the checks that every method must pass, for method M
+	$(if $(M),,$(error which method? make test-one M=name))
 	$(PY) -m benchmark check $(M)
 
 test: $(VENV)/.stamp  ## all tests but those of minutes each

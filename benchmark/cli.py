@@ -232,15 +232,16 @@ def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NA
     found, _ = registry.method(method)
     posed = [registry.task(name)[0] for name in task or CHECKED]
     warn_unavailable(registry)
-    results = [(one.name, result) for one in posed for result in examine(found, one)]
-    for name, result in results:
-        print(f"{'pass' if result.passed else 'FAIL'}  {name}  {result.name}  {result.message}".rstrip())
-        if not result.passed:
-            print(f"      what must hold: {result.rule}")
-    failed = sum(not result.passed for _, result in results)
+    passed = []
+    for one in posed:
+        for result in examine(found, one):
+            passed.append(result.passed)
+            print(f"{'pass' if result.passed else 'FAIL'}  {one.name}  {result.name}  {result.message}".rstrip())
+            if not result.passed:
+                print(f"      what must hold: {result.rule}", flush=True)
+    failed = passed.count(False)
     guide = f": {GUIDE} explains each" if (Path(__file__).parents[1] / GUIDE).exists() else ""  # a wheel has no pages
-    said = f"{failed} of {len(results)} checks failed{guide}"
-    print(said if failed else f"{len(results)} checks passed")
+    print(f"{failed} of {len(passed)} checks failed{guide}" if failed else f"{len(passed)} checks passed")
     raise typer.Exit(1 if failed else 0)
 
 

@@ -1,5 +1,6 @@
 """The checks that every method must pass, run on its smoke settings."""
 
+import inspect
 import json
 import tempfile
 import traceback
@@ -156,7 +157,10 @@ def saved_and_loaded(run: Fitted) -> None:
         "the loaded policy acts differently: keep arrays with register_buffer, pass every argument on to "
         "super().__init__ by keyword, and draw from the rng given to forward"
     )
-    assert np.array_equal(again.rewards(), run.rewards()), "the loaded reward differs"
+    assert np.array_equal(again.rewards(), run.rewards(), equal_nan=True), (
+        "the loaded reward differs: keep arrays with register_buffer, and pass every argument on to super().__init__ "
+        "by keyword"
+    )
 
 
 def repeatable(run: Fitted) -> None:
@@ -164,9 +168,10 @@ def repeatable(run: Fitted) -> None:
     torch.rand(3)  # nothing may depend on what was drawn before
     again = fit(run.method, run.task)
     assert np.array_equal(again.actions(), run.actions()), "the same seed gave another policy"
-    assert np.array_equal(again.rewards(), run.rewards()), "the same seed gave another reward"
+    assert np.array_equal(again.rewards(), run.rewards(), equal_nan=True), "the same seed gave another reward"
 
 
+FIT = "fit(problem, config, rng) runs to its end within its steps and returns a Learned."
 STATIC: tuple[Callable[[Method], None], ...] = (described, settings_round_trip)
 DYNAMIC: tuple[Callable[[Fitted], None], ...] = (
     actions_fit,
@@ -189,9 +194,12 @@ def examine(method: Method, task: Task) -> Iterator[Result]:
         yield Result("fit", True, f"declines this task: {reason}")
         return
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        frames, own = traceback.extract_tb(error.__traceback__), inspect.getfile(method.fit)
+        place = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
         message = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
-        yield Result("fit", False, message, "fit(problem, config, rng) runs to its end and returns a Learned.")
+        if "finite" in message:
+            message += "; if the shape is right, a network or the reward that it learns from gives NaN or inf"
+        yield Result("fit", False, message, FIT)
         return
     for checked in DYNAMIC:
         yield _result(checked, run)

@@ -10,11 +10,11 @@ class UserError(Exception):
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
-    """The error for a name that is none of ``allowed``, nearest ones first; ``kind`` is e.g. ``method``."""
+    """The error for a name, of a ``kind`` such as ``method``, that is none of ``allowed``: the nearest, else all."""
     options = sorted(allowed)
     near = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return UserError(f"unknown {kind} {name!r}.{hint} Allowed: {', '.join(options) or 'none'}")
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Allowed: {', '.join(options) or 'none'}"
+    return UserError(f"unknown {kind} {name!r}. {hint}")
 
 
 def demand(kind: str, names: Iterable[str], allowed: Collection[str]) -> None:

@@ -102,7 +102,10 @@ def _to_report(suite: str | None, results: Path, kept: bool = False) -> tuple["S
     if runs.keys() & {record.id for record in records}:
         return store, name, runs
     if not any(record.suite == name for record in records):
-        raise UserError(f"no records of suite {suite!r} in {results}: run `python -m benchmark run {suite}` first")
+        raise UserError(
+            f"no finished run of suite {suite!r} in {results}: `python -m benchmark run {suite}` makes them all, with "
+            "--method NAME those of one method"
+        )
     warn(f"the records of suite {name!r} in {results} were made by other code or settings than stand here")
     return store, name, None
 

@@ -47,9 +47,10 @@ def print_plan(planned: "Plan", workers: int, as_json: bool) -> None:
         usual = planned.past.seconds(cell)
         print(f"{cell.id}  to run  {cell} · {'time unknown' if usual is None else f'about {usual:.0f} CPU s'}")
     done, todo, workers = len(planned.done), len(planned.todo), max(1, workers)
-    print(f"{done} cells done, {todo} cells to run: about {hours:.2f} CPU hours", end="")
-    print(f", {hours / workers:.2f} hours with {workers} workers", end="")
-    print(f"; nothing is known of {unknown} cells, which are not in this" if unknown else "")
+    print(f"{done} cells done, {todo} cells to run", end="")
+    if todo > unknown:
+        print(f": about {hours:.2f} CPU hours, {hours / workers:.2f} hours with {workers} workers", end="")
+    print(f"; how long {unknown} of them take is not known, nothing like them has run here" if unknown else "")
 
 
 def _executor(how: How, store: "Store", origin: dict[str, Any], cells: list["Cell"]) -> "Executor":

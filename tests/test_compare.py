@@ -113,7 +113,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert command(monkeypatch, *both, "--method", "bc") == 2
     assert "two sets of records are needed, got 1 and 0" in capsys.readouterr().err
     assert command(monkeypatch, *both, "--method", "gial") == 2
-    assert "unknown method 'gial'. Did you mean gail? Allowed: bc, gail" in capsys.readouterr().err
+    assert "unknown method 'gial'. Did you mean gail?" in capsys.readouterr().err
     assert command(monkeypatch, "compare", folders[0], str(tmp_path / "none")) == 2
     assert f"no records in {tmp_path}/none: `python -m benchmark run --results" in capsys.readouterr().err
     assert command(monkeypatch, "compare", "--metric", "speed", *folders) == 2
@@ -127,7 +127,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert command(monkeypatch, "figures", "12", "--results", folders[0], "--out", str(tmp_path / "out")) == 2
     assert "figure '12' is unknown: choose from 1 rewards" in capsys.readouterr().err
     assert command(monkeypatch, "figures", "6", "--results", str(tmp_path / "none")) == 2
-    assert "run `python -m benchmark run quick` first" in capsys.readouterr().err
+    assert "`python -m benchmark run quick` makes them all" in capsys.readouterr().err
 
 
 def test_what_is_kept_to_commit_is_small_and_draws_the_same_figures(
