@@ -19,6 +19,8 @@ KNOWN: dict[str, tuple[str, str]] = {
     "diffusion-irl-mmd-matern": ("#56B4E9", ">"),
     "diffusion-irl-value": ("#882255", "h"),
     "diffusion-bc": ("#AA4499", "8"),
+    "diffusion-irl-likelihood": ("#4477AA", "*"),
+    "relative-reward": ("#DDCC77", "^"),
     "dac": ("#117733", "D"),
     "sqil": ("#999933", "s"),
     "iq-learn": ("#661100", "P"),
@@ -34,7 +36,7 @@ KNOWN: dict[str, tuple[str, str]] = {
     "random": ("#adadad", "X"),
 }
 # for methods without a fixed colour: Paul Tol's muted scheme, less what is too near to the above
-OTHERS = ("#AA4466", "#DDCC77", "#4477AA", "#997700", "#BB5566", "#004488")
+OTHERS = ("#AA4466", "#997700", "#BB5566", "#004488")
 OTHER_MARKERS = "h8*HpdD"
 HOUSE = Path(__file__).parent / "house.mplstyle"
 

@@ -14,6 +14,7 @@ from benchmark.pose import Posed, pose
 from envs.maze2d import UMAZE_TASK
 from methods.base import RewardPart
 from methods.divergence import Diverged
+from methods.pretraining import base_model
 from methods.windows import WindowSampler
 
 
@@ -182,7 +183,7 @@ def test_diffusion_bc_moves_its_model_to_the_demonstrations() -> None:
     problem = posed().problem
     smoke = {**diffusion_bc.METHOD.smoke, "updates": 150, "batch": 64, "learning_rate": 3e-3, "ema": 0.9}
     config = diffusion_bc.DiffusionBC(**smoke)
-    before = diffusion_bc.base_model(problem, config.base)
+    before = base_model(problem, config.base)
     after = diffusion_bc.fit(problem, config, np.random.default_rng(0)).policy.diffuser
     windows = before.codec.encode(
         *WindowSampler(problem.demos, before.codec.length, np.random.default_rng(1)).draw(500)

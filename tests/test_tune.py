@@ -204,7 +204,7 @@ def test_every_method_that_has_settings_to_search_was_tuned_alike() -> None:
         assert None not in studies.values(), {name for name, found in studies.items() if found is None}
         shared = ("criterion", "seeds", "step_budget", "demos", "base_seed")
         alike = {str([len(found["trials"]), *(found[key] for key in shared)]) for found in studies.values() if found}
-        assert len(learning) == 14 and len(alike) == 1, alike
+        assert len(learning) == 16 and len(alike) == 1, alike
         for found in studies.values():
             assert found and found["confirmation"]["seeds"] == [1001, 1002], found
             decided = {row["value"]: row["settings"] for row in found["confirmation"]["trials"]}
