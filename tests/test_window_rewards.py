@@ -60,7 +60,8 @@ def test_relative_reward_of_two_gaussians_is_their_log_ratio() -> None:
 
 def test_planner_tells_the_reward_every_diffusion_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     problem, method = posed().problem, relative_reward.METHOD
-    learned = method.fit(problem, method.config(**method.smoke), np.random.default_rng(0))
+    config = method.config(**method.smoke, planning={"stop": 0, "inner": 1})
+    learned = method.fit(problem, config, np.random.default_rng(0))
     policy, asked = learned.policy, []
     assert isinstance(policy, StepwisePlanner) and isinstance(policy.reward, RelativeReward)
     slope = RelativeReward.slope
