@@ -1,13 +1,14 @@
 """What figures take from records and artefacts."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from made_up import TASKS, record
 
 from envs.maze2d import LARGE_TASK, distances, goal_cell
-from reports import mazes, studies, style
+from reports import artefacts, mazes, studies, style
 from reports.frame import gather
 from results.schema import METRICS, Record
 
@@ -30,6 +31,19 @@ def test_standardised_rewards_keep_their_order() -> None:
     assert found[where].std() == pytest.approx(1)
     np.testing.assert_allclose(mazes.standardised(3 * values + 7, where), found)
     assert not mazes.standardised(np.ones((2, 2)), where)[where].any()  # a constant reward is flat, not an error
+
+
+def test_what_was_kept_is_kept_again_as_it_is(tmp_path: Path) -> None:
+    run, kept, again = (tmp_path / name for name in ("run", "kept", "again"))
+    run.mkdir()
+    paths = np.random.default_rng(0).random((20, 201, 2)).astype(np.float32)
+    np.savez(run / "artefacts.npz", demos=paths, paths_seen=paths, reward_map=paths[..., 0])
+    assert artefacts.thin(run, kept) == artefacts.thin(kept, again) > 0
+    assert (kept / "artefacts.npz").read_bytes() == (again / "artefacts.npz").read_bytes()
+    found = artefacts.load(again)
+    np.testing.assert_allclose(found["demos"], paths[::4, ::4], atol=1e-3)
+    assert found["paths_seen"].shape == (8, 51, 2)
+    assert artefacts.thin(tmp_path / "none", again) == 0
 
 
 def test_looks_are_fixed_and_distinct() -> None:
