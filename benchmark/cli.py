@@ -236,7 +236,10 @@ def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NA
     for one in posed:
         for result in examine(found, one):
             passed.append(result.passed)
-            print(f"{'pass' if result.passed else 'FAIL'}  {one.name}  {result.name}  {result.message}".rstrip())
+            print(
+                f"{'pass' if result.passed else 'FAIL'}  {one.name}  {result.name}  {result.message}".rstrip(),
+                flush=True,
+            )
             if not result.passed:
                 print(f"      what must hold: {result.rule}", flush=True)
     failed = passed.count(False)

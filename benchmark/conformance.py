@@ -1,6 +1,5 @@
 """The checks that every method must pass, run on its smoke settings."""
 
-import inspect
 import json
 import tempfile
 import traceback
@@ -194,7 +193,7 @@ def examine(method: Method, task: Task) -> Iterator[Result]:
         yield Result("fit", True, f"declines this task: {reason}")
         return
     except Exception as error:
-        frames, own = traceback.extract_tb(error.__traceback__), inspect.getfile(method.fit)
+        frames, own = traceback.extract_tb(error.__traceback__), _file(method.fit)
         place = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
         message = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
         if "finite" in message:
@@ -203,6 +202,12 @@ def examine(method: Method, task: Task) -> Iterator[Result]:
         return
     for checked in DYNAMIC:
         yield _result(checked, run)
+
+
+def _file(fit: Callable[..., Any]) -> str:
+    """Where a function, or that of a partial one, is written; empty for what has no source."""
+    code = getattr(getattr(fit, "func", fit), "__code__", None)
+    return code.co_filename if code else ""
 
 
 def _result(check: Callable[[Any], None], given: Any) -> Result:

@@ -1,5 +1,8 @@
 """Every method that is found, on its smoke settings, against every check. A new method is tested by being there."""
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 
 from benchmark.conformance import examine
@@ -32,6 +35,12 @@ def test_method(method: str, task: str) -> None:
 
 def failures(method: Method, task: Task) -> set[str]:
     return {result.name for result in examine(method, task) if not result.passed}
+
+
+def test_a_failure_is_placed_in_the_methods_own_file_even_through_a_partial() -> None:
+    for method in (toys.RAISES, replace(toys.RAISES, fit=partial(toys.RAISES.fit))):
+        (failed,) = (r for r in examine(method, FOUND.task("maze2d-umaze")[0]) if not r.passed)
+        assert failed.name == "fit" and "(toys.py, line " in failed.message
 
 
 @pytest.mark.parametrize(
