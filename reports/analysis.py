@@ -8,7 +8,7 @@ import numpy as np
 from reports.claims import Claim, Finding, claims, in_sight, judge, overall, sentence
 from reports.frame import Runs, estimate, gather, main_suite
 from reports.render import TEMPLATES, clean, markdown_text
-from reports.wording import bounds, conditions, ended_all, number, short_label
+from reports.wording import bounds, conditions, ended_all, number
 from results.schema import METRICS, Record
 
 SCORE, ERC = "normalized_score", "erc_pearson"
@@ -71,14 +71,9 @@ class Facts:
     def verdict(self, claim: str) -> str:
         """The claim and what became of it, with its comparisons."""
         said, findings = self.judged[claim]
-        parts = [
-            f"{f.task}: {number(f.gap, f.metric)} {bounds(f.interval, f.metric)} in {short_label(f.metric)}, {f.said}"
-            if f.n
-            else f"{f.task}: {f.said}"
-            for f in findings
-        ]
         mark = ", settings chosen in sight of results" * in_sight(said)
-        return f"*{markdown_text(said.says)}* **{overall(findings)}**{mark} ({markdown_text('; '.join(parts))})"
+        evidence = markdown_text("; ".join(f.brief for f in findings))
+        return f"*{markdown_text(said.says)}* **{overall(findings)}**{mark} ({evidence})"
 
     def open(self, by: str) -> list[str]:
         """The undecided claims of one origin."""

@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field
 from scipy import stats
 
-from reports.frame import rng_for, with_defaults
+from reports.frame import entry, rng_for, with_defaults
 from reports.render import Cell, Line, Section, Table, clean, markdown_text
 from reports.statistics import Interval, paired_difference
 from reports.wording import NONE, bounds, number, short_label
@@ -37,7 +37,7 @@ class Claim(Plain):
     above: float = 0.0
     metrics: list[str] = Field(min_length=1)
     than: str | None = None
-    demos: tuple[int, int] | None = None
+    variants: tuple[str, str] | None = None
     each: bool = False
     where: dict[str, float] = Field(default_factory=dict)
     tasks: list[str] = Field(min_length=1)
@@ -79,6 +79,13 @@ class Finding:
         """The verdict, with the reason where there is none."""
         return self.verdict + f": {self.why}" * bool(self.why)
 
+    @property
+    def brief(self) -> str:
+        """Where, whose where a claim is of each member, what was measured, and what it says."""
+        who = f"{self.sides[0]}, " if self.claim.each and self.n else ""
+        gap = f"{number(self.gap, self.metric)} {bounds(self.interval, self.metric)}, n={self.n}: " if self.n else ""
+        return f"{self.task}, {who}{short_label(self.metric)}: {gap}{self.said}"
+
 
 class Evidence:
     """Records of any suites, ready for comparisons: these take both sides from one, the largest that has them."""
@@ -117,7 +124,7 @@ class Evidence:
 
     def _pairs(self, claim: Claim, task: str, name: str, metric: str) -> tuple[Values, Values] | None:
         """Both sides over the seeds that they share, from the first suite that has such seeds."""
-        ours_in, theirs_in = [f"demos={n}" for n in claim.demos] if claim.demos else ("", "")
+        ours_in, theirs_in = claim.variants or ("", "")
         for suite in self._suites:
             ours = self._values(claim, suite, task, name, ours_in, metric)
             if isinstance(claim.theirs, float):
@@ -168,8 +175,8 @@ class Evidence:
             return ""
         methods = Counter(m for m, _ in values.values())
         title = clean(self.titles.get(methods.most_common(1)[0][0], methods.most_common(1)[0][0]))
-        if claim.demos:
-            return f"{title}, {claim.demos[k]} demonstrations"
+        if claim.variants:
+            return entry(title, claim.variants[k])
         if claim.than and k:
             return short_label(claim.than)
         several = not claim.each and not claim.where and len({*self.members(name or "")} & self.titles.keys()) > 1
@@ -281,11 +288,7 @@ def brief(records: Iterable[Record]) -> str:
         "| :-- | :-- | :-- | :-- |",
     ]
     for claim, findings in judge(records):
-        evidence = []
-        for f in findings:
-            who = f"{f.sides[0]}, " if claim.each and f.n else ""
-            gap = f"{number(f.gap, f.metric)} {bounds(f.interval, f.metric)}, n={f.n}: " if f.n else ""
-            evidence.append(markdown_text(f"{f.task}, {who}{short_label(f.metric)}: {gap}{f.said}"))
+        evidence = [markdown_text(f.brief) for f in findings]
         verdict = overall(findings)
         bold = f"**{verdict}**" if verdict != "undecided" else verdict
         says = markdown_text(claim.says) + SIGHT * in_sight(claim)

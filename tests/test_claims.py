@@ -45,7 +45,7 @@ def test_every_claim_can_be_decided_by_a_suite() -> None:
     for claim in known.claims:
         fewest = getattr(claim, "fewest", None) or known.fewest
         asked = {*claim.metrics, *claim.where, *[claim.than] * bool(claim.than)}
-        variants = [f"demos={n}" for n in claim.demos] if claim.demos else ["", ""]
+        variants = claim.variants or ("", "")
         sides = zip((claim.ours, claim.theirs), variants, strict=True)
         needed = [(side, variant) for side, variant in sides if not isinstance(side, float)]
         for task in claim.tasks:
@@ -152,7 +152,7 @@ def test_numbers_of_demonstrations_and_conditions() -> None:
     ]
     _, findings = found(sweep, "demos-score")
     assert [(f.verdict, f.sides) for f in findings if f.n] == [
-        ("supported", ("Behavioural cloning, 50 demonstrations", "Behavioural cloning, 1 demonstrations"))
+        ("supported", ("Behavioural cloning (demos=50)", "Behavioural cloning (demos=1)"))
     ]
 
     def run(method: str, seed: int, score: float, erc: float) -> Record:
