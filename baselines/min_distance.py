@@ -34,8 +34,10 @@ class NearestDemonstration(RewardPart):
     def forward(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
         if self._tree is None:  # four times faster than all distances at HalfCheetah's width, five at the mazes'
             self._tree = cKDTree(self.demos.numpy())
-        at = ((next_obs - self.mean) / self.std).reshape(-1, next_obs.shape[-1])
-        return -torch.from_numpy(self._tree.query(at.numpy())[0].astype("float32")).view(next_obs.shape[:-1])
+        at = ((next_obs - self.mean) / self.std).reshape(-1, next_obs.shape[-1]).numpy()
+        states, back = np.unique(at, axis=0, return_inverse=True)  # EPIC asks of a thousand states thousands of times
+        nearest = self._tree.query(states)[0].astype("float32")[back]
+        return -torch.from_numpy(nearest).view(next_obs.shape[:-1])
 
 
 class MinDistanceConfig(OffPolicyConfig):
