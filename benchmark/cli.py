@@ -29,6 +29,7 @@ from benchmark.options import (
     discovered,
     grid_of,
     open_store,
+    seeds_of,
     warn_corrupt,
     warn_unavailable,
 )
@@ -81,20 +82,13 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    print("Suites")
-    for name, description in found["suites"].items():
-        print(f"  {name:28}{description}")
-    print("Tasks")
-    for name, task in found["tasks"].items():
-        print(f"  {name:28}{task['title']} ({task['source']})")
-    print("Methods")
-    for name, method in found["methods"].items():
+    for method in found["methods"].values():
         kind = "control" if method["control"] else "reward" if method["recovers_reward"] else "no reward"
-        print(f"  {name:28}{kind:11}{method['title']} ({method['source']})")
-    if registry.unavailable:
-        print("Unavailable")
-        for place, error in registry.unavailable.items():
-            print(f"  {place:28}{error}")
+        method["title"] = f"{kind:11}{method['title']}"
+    for kind, entries in found.items():
+        print(*[kind.capitalize()] * bool(entries), sep="", end="\n" * bool(entries))
+        for name, entry in entries.items():
+            print(f"  {name:28}{entry if isinstance(entry, str) else '{title} ({source})'.format(**entry)}")
 
 
 @app.command()
@@ -286,15 +280,14 @@ def tune(
 
     from optuna.trial import FrozenTrial
 
-    from benchmark.suite import load_suite, parse_seeds
+    from benchmark.suite import load_suite
     from benchmark.tune import Attempt, Study, named_attempt, run
     from methods.tuned import FOLDER
 
-    registry, content, chosen_seeds = discovered(), load_suite(suite)[1], parse_seeds(seeds)
-    names = {}
+    registry, content, names = discovered(), load_suite(suite)[1], {}
+    content = content.model_copy(update={"step_budget": {"all": steps}}) if steps else content
     for task, method in product(tasks.split(","), methods.split(",")):
-        budget = content.model_copy(update={"step_budget": {task: steps}}) if steps else content
-        given = registry.method(method)[0], registry.task(task)[0], budget, chosen_seeds, folder
+        given = registry.method(method)[0], registry.task(task)[0], content, seeds_of(seeds), folder
         names[Study(*given)] = method, task
 
     def told(study: Study, trial: FrozenTrial) -> None:
@@ -327,11 +320,11 @@ def confirm(
 
     from benchmark.confirm import anywhere_distance
     from benchmark.confirm import confirm as second_round
-    from benchmark.suite import load_suite, parse_seeds
+    from benchmark.suite import load_suite
     from benchmark.tune import Attempt, named_attempt, terms
     from methods.tuned import FOLDER
 
-    registry, content, fresh, paths = discovered(), load_suite(suite)[1], parse_seeds(seeds), []
+    registry, content, fresh, paths = discovered(), load_suite(suite)[1], seeds_of(seeds), []
     for task, method in product(tasks.split(","), methods.split(",")):
         path = FOLDER / f"{method}--{task}.json"
         if not path.exists():

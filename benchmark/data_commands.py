@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from benchmark.errors import UserError, as_user_error, demand
-from benchmark.options import AsJson, Seeds, Tasks, discovered
+from benchmark.options import AsJson, Seeds, Tasks, discovered, seeds_of
 
 if TYPE_CHECKING:
     from envs.problem import Dataset, Task
@@ -41,13 +41,8 @@ def data_list(as_json: AsJson = False) -> None:
 @app.command("make")
 def data_make(task: Tasks = None, seeds: Seeds = "0") -> None:
     """Build base data and demonstrations of tasks (all, if none is named), or read them where they stand."""
-    from benchmark.suite import parse_seeds
-
-    registry = discovered()
-    chosen = [registry.task(name)[0] for name in task or sorted(registry.tasks)]
-    with as_user_error(ValueError):
-        wanted = parse_seeds(seeds)
-    for one in chosen:
+    registry, wanted = discovered(), seeds_of(seeds or "0")
+    for one in [registry.task(name)[0] for name in task or sorted(registry.tasks)]:
         for seed in wanted:
             for made in (one.base(seed), one.demos(one.default_demos, seed)):
                 low, high = made.returns.min(), made.returns.max()
@@ -208,10 +203,13 @@ def data_train(
 @app.command("pretrain")
 def data_pretrain() -> None:
     """Train the base models that ship with the project, those of base data 0; takes minutes each."""
-    from benchmark.pretrain import pretrain
+    from benchmark.pose import pose
+    from methods.pretraining import BASE_MODELS, ship
 
-    for made in pretrain(_print_progress):
-        print(made)
+    registry, seed = discovered(), 0
+    for name, config in BASE_MODELS.items():  # one that stands in the cache is not trained again
+        posed = pose(registry.task(name)[0], 0, 1, 0, seed, False, _print_progress)
+        print(ship(posed.problem, config))
 
 
 def _print_progress(fraction: float, values: dict[str, float]) -> None:

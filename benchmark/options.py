@@ -33,6 +33,14 @@ def discovered() -> "Registry":
     return discover()
 
 
+def seeds_of(text: str) -> list[int]:
+    """Seeds from ``0-4``, ``0,2`` or ``3``; a UserError for anything else."""
+    from benchmark.suite import parse_seeds
+
+    with as_user_error(ValueError):
+        return list(parse_seeds(text))
+
+
 def grid_of(
     suite: str,
     methods: list[str] | None = None,
@@ -51,11 +59,9 @@ def grid_of(
     Raises:
         UserError: one of them names nothing that is there, or cannot be read.
     """
-    from benchmark.suite import grid, parse_assignments, parse_seeds
+    from benchmark.suite import grid, parse_assignments
 
-    settings = parse_assignments(assigned or [])
-    with as_user_error(ValueError):
-        chosen = parse_seeds(seeds) if seeds is not None else []
+    settings, chosen = parse_assignments(assigned or []), seeds_of(seeds) if seeds is not None else []
     registry = discovered()
     return *grid(suite, registry, methods or [], tasks or [], chosen, settings), registry
 

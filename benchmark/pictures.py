@@ -119,7 +119,7 @@ def gait(task: Task, runs: Mapping[str, Rollout]) -> Arrays:
     """The body at the poses that MuJoCo computes, seen from the side, from mid-episode on.
 
     ``gait [2, frames, capsules, 2, 2]`` holds (x, z) in metres of both ends of its capsules from one seen and one
-    unseen start, ``gait_radius [capsules]`` their radii, ``gait_pixels`` uint8 ``[2, frames, height, width, 3]`` what
+    unseen start, ``gait_pixels`` uint8 ``[2, frames, height, width, 3]`` what
     MuJoCo renders; the last is left out where there is no OpenGL.
     """
     if isinstance(task, RecordedTask):  # its physics may be no MuJoCo
@@ -137,9 +137,6 @@ def gait(task: Task, runs: Mapping[str, Rollout]) -> Arrays:
         axis = data.geom_xmat[capsules].reshape(-1, 3, 3)[..., 2] * model.geom_size[capsules, 1:2]
         ends = data.geom_xpos[capsules, None] + axis[:, None] * np.array([[-1.0], [1.0]])
         frames.append(ends[..., [0, 2]])
-    found = {
-        "gait": np.stack(frames).reshape(2, GAIT_FRAMES, len(capsules), 2, 2),
-        "gait_radius": model.geom_size[capsules, 0],
-    }
+    found = {"gait": np.stack(frames).reshape(2, GAIT_FRAMES, len(capsules), 2, 2)}
     pixels = photographs(model, poses)
     return found if pixels is None else found | {"gait_pixels": pixels.reshape(2, GAIT_FRAMES, *pixels.shape[1:])}

@@ -26,7 +26,6 @@ AXES = {
     "own_true": 2,  # [episodes, T]
     "own_learnt": 2,
     "gait": 5,  # [2, frames, capsules, 2, 2]
-    "gait_radius": 1,  # of capsules: what a run leaves is read whole, though no figure shows it
     "gait_pixels": 5,  # [2, frames, height, width, 3], 0 to 255
 }
 

@@ -12,8 +12,7 @@ import numpy as np
 from reports import claims, gallery, page
 from reports.frame import Runs, entry, gather
 from reports.render import Table, clean, html_table, latex, markdown, markdown_text, plain
-from reports.robust import matrices, worst_case
-from reports.tables import HEADLINE, TABLES, headline
+from reports.tables import HEADLINE, MARKS, TABLES, headline, matrices
 from reports.wording import conditions, ended_all
 from results.schema import METRICS, Record
 from results.store import Store
@@ -21,7 +20,7 @@ from results.store import Store
 Expected = Mapping[str, tuple[str, str, int, str]]  # id of a run to its method, task, seed and variant
 PARTS = ("tables", "figures", "summary.md", "index.html")
 WIDTH = 110  # of the terminal's legend, characters
-SIGNS = "* best contestant, or not told apart from it over seeds   † control   ! not every run ended well"
+SIGNS = f"* best contestant, or not told apart from it over seeds   {MARKS}   ! not every run ended well"
 
 
 def legend(metrics: Sequence[str]) -> str:
@@ -58,9 +57,8 @@ def build(
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
     try:
         (work / "figures").mkdir()
-        own = {r.suite for r in runs.records.values()}
-        evidence = [*runs.records.values(), *(r for r in found if r.suite not in own)]
-        made = [claims.table(evidence), *(table(runs) for table in (*TABLES, worst_case))]
+        evidence = [*runs.records.values(), *(r for r in found if r.suite != suite)]
+        made = [claims.table(evidence), *(table(runs) for table in TABLES)]
         _write_tables(made, work / "tables")
         np.savez(work / "tables" / "scores.npz", **matrices(runs))  # type: ignore[arg-type]
         shown, lacking = gallery.figures(runs, found, store, work / "figures")

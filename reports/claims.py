@@ -21,7 +21,7 @@ from reports.wording import NONE, bounds, number, short_label
 from results.schema import METRICS, Plain, Record
 
 Verdict = Literal["supported", "refuted", "undecided"]
-SIGHT = " ‡"
+SIGHT, LATE = " ‡", " §"
 Values = dict[int, tuple[str, float]]  # by seed: whose, and how much
 
 
@@ -29,7 +29,7 @@ class Claim(Plain):
     """One entry of ``claims.yaml``, which says how to read it."""
 
     id: str
-    by: Literal["thesis", "failure modes", "fixes", "often said"]
+    by: Literal["thesis", "beyond the thesis", "failure modes", "fixes", "often said"]
     says: str
     short: str
     ours: str
@@ -39,6 +39,7 @@ class Claim(Plain):
     than: str | None = None
     variants: tuple[str, str] | None = None
     each: bool = False
+    late: bool = False
     where: dict[str, float] = Field(default_factory=dict)
     tasks: list[str] = Field(min_length=1)
 
@@ -235,6 +236,11 @@ def in_sight(claim: Claim) -> bool:
     return bool(methods & {*claims().in_sight, "rivals", "contestants"})
 
 
+def marks(claim: Claim) -> str:
+    """The signs that :data:`CAPTION` explains."""
+    return SIGHT * in_sight(claim) + LATE * claim.late
+
+
 CAPTION = (
     "Claims against these records. Difference: mean over seeds of ours minus theirs, paired by seed, with 95 % "
     "interval (Student's). Supported: the interval lies above the claim's bound (0 if none is named); refuted: below; "
@@ -242,8 +248,8 @@ CAPTION = (
     "all, and refuted by one if Simes' test of all together, which heeds their number, agrees. Best of its kind: "
     "picked for each seed by the results of the other seeds, so not flattered "
     f"by the pick.{SIGHT} settings of a method in it were chosen with true results on some of these seeds in sight. "
-    "Claims and bounds were written after first records of three seeds were seen, before those of five; "
-    "on the fix on corner mazes, and on AIRL there, after all were seen. Intervals are "
+    "Claims and bounds, the project's own, were written after first records of three seeds had been seen; those marked "
+    f"{LATE.strip()}, and the rule for several comparisons, after results of five. Intervals are "
     "not widened for the number of claims: of twenty, one misses the truth by chance."
 )
 
@@ -270,13 +276,15 @@ def table(records: Iterable[Record]) -> Table:
     for claim, findings in judge(records):
         verdict = overall(findings)
         lines = [Line(f"{f.task}: {short_label(f.metric)}", False, _cells(f)) for f in findings]
-        sections.append(Section(f"{claim.by}: {claim.says} {verdict}{SIGHT * in_sight(claim)}", lines))
+        sections.append(Section(f"{claim.by}: {claim.says} {verdict}{marks(claim)}", lines))
         for f in findings:
             low, high = f.interval or (math.nan, math.nan)
             row: dict[str, object] = {"claim": claim.id, "by": claim.by, "says": claim.says, "claim_verdict": verdict}
             row |= {"task": f.task, "metric": f.metric, "ours": f.sides[0], "theirs": f.sides[1], "bound": claim.above}
             row |= {"mean_ours": f.means[0], "mean_theirs": f.means[1], "difference": f.gap, "low": low, "high": high}
-            rows.append(row | {"n": f.n, "verdict": f.verdict, "why": f.why, "in_sight": in_sight(claim)})
+            rows.append(
+                row | {"n": f.n, "verdict": f.verdict, "why": f.why, "in_sight": in_sight(claim), "late": claim.late}
+            )
     header = ["Ours", "Theirs", "Difference", "n", "Verdict"]
     return Table("claims", CAPTION, header, sections, pd.DataFrame(rows), first="Claim")
 
@@ -291,20 +299,33 @@ def brief(records: Iterable[Record]) -> str:
         evidence = [markdown_text(f.brief) for f in findings]
         verdict = overall(findings)
         bold = f"**{verdict}**" if verdict != "undecided" else verdict
-        says = markdown_text(claim.says) + SIGHT * in_sight(claim)
+        says = markdown_text(claim.says) + marks(claim)
         out.append(f"| {markdown_text(claim.by)} | {says} | {bold} | {'<br>'.join(evidence)} |")
     return "\n".join([*out, "", markdown_text(CAPTION)])
 
 
-ORIGINS = {"thesis": "of the thesis", "fixes": "of its fix", "failure modes": "on how the thesis' method fails"}
+ORIGINS = {
+    "thesis": "of the thesis",
+    "beyond the thesis": "that go beyond its terms",
+    "fixes": "of its fix",
+    "failure modes": "on how the thesis' method fails",
+}
 
 
-def sentence(records: Iterable[Record], by: Sequence[str] = ("thesis", "fixes")) -> str:
+def _told(claim: Claim, findings: Sequence[Finding], verdict: Verdict) -> str:
+    """A claim in a few words, and where a refuted one holds all the same."""
+    several = len(claim.metrics) > 1
+    holds = [f.task + f" in {short_label(f.metric)}" * several for f in findings if f.verdict == "supported"]
+    return claim.short + f", though so on {' and '.join(holds)}" * (verdict == "refuted" and bool(holds))
+
+
+def sentence(records: Iterable[Record], by: Sequence[str] = ("thesis", "beyond the thesis", "fixes")) -> str:
     """The verdict on the claims of some of :data:`ORIGINS` in one sentence, losses first."""
-    judged, parts = [(claim, overall(found)) for claim, found in judge(records)], []
+    judged, parts = [(claim, found, overall(found)) for claim, found in judge(records)], list[str]()
     for origin in by:
-        of = {v: [c.short for c, given in judged if (c.by, given) == (origin, v)] for v in get_args(Verdict)}
-        named = {v: f"{len(shorts) or 'none'}" + f" ({', '.join(shorts)})" * bool(shorts) for v, shorts in of.items()}
+        of = {v: [_told(c, f, v) for c, f, given in judged if (c.by, given) == (origin, v)] for v in get_args(Verdict)}
+        named = {v: f"{len(told) or 'none'}" + f" ({'; '.join(told)})" * bool(told) for v, told in of.items()}
         said = f"refute {named['refuted']}, support {named['supported']}, leave {len(of['undecided']) or 'none'} open"
-        parts.append(f"of the {sum(map(len, of.values()))} claims {ORIGINS[origin]} these records {said}")
+        who = "they" if parts else "these records"
+        parts.append(f"of the {sum(map(len, of.values()))} claims {ORIGINS[origin]} {who} {said}")
     return "O" + "; ".join(parts)[1:] + "."

@@ -30,6 +30,7 @@ _LATEX = {
     "|": r"\textbar{}",
     DAGGER: r"$^\dagger$",
     "‡": r"$^\ddagger$",
+    "§": r"\S{}",
     "\N{EN DASH}": "--",
     "\N{MINUS SIGN}": "$-$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",

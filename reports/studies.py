@@ -87,13 +87,15 @@ def _part(records: Sequence[Record], swept: Sequence[Record], prefix: str) -> tu
     """The records of a sweep, whichever suite ran them, and those of its methods that have no such setting.
 
     A cell that another suite has left is not run again for the one that sweeps, and its record bears no variant or
-    another: it is known by being equal to a swept one but for the setting.
+    another: it is known by being equal to a swept one but for the setting. Demonstrations: see :func:`with_defaults`.
     """
+    if prefix == DEMOS:
+        return [*swept], set()
     suites, methods = {r.suite for r in swept}, {r.method for r in swept}
     same, places = {_but(r, prefix) for r in swept}, {_place(r) for r in swept}
     own = [r for r in records if _but(r, prefix) in same]
     near = [r for r in records if r.method not in methods and _place(r) in places]
-    level = [r for r in near if r.suite in suites or r.method == UNGUIDED] if prefix != DEMOS else []
+    level = [r for r in near if r.suite in suites or r.method == UNGUIDED]
     return own + level, {r.method for r in level}
 
 
@@ -116,8 +118,6 @@ def _place(r: Record) -> tuple[str | int, ...]:
 
 def _but(r: Record, prefix: str) -> tuple[str | int, ...]:
     """What decides a run, one setting apart."""
-    if prefix == DEMOS:
-        return r.method, r.task, r.seed, r.step_budget, r.base_seed, r.code, str(r.config)
     group, name = prefix.removesuffix("=").split(".")
     config = {k: {**v, name: ...} if k == group and isinstance(v, dict) else v for k, v in r.config.items()}
     return r.method, *_place(r), r.code, str(config)

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from reports.claims import SIGHT, claims
 from reports.frame import Estimate, Runs, estimate, in_range, rng_for
 from reports.render import Cell, Line, Section, Table
 from reports.statistics import (
     MIN_SEEDS,
     Interval,
     Strata,
+    failures_as_worst,
     interval,
     paired_difference,
     pooled_iqm,
@@ -30,6 +33,9 @@ HEADLINE = ("score_seen", "score_unseen", "erc_pearson")
 AGGREGATE = ("normalized_score", "erc_pearson")
 WITHIN = "Within one run"
 TIED = "whose paired difference to it has an interval that holds 0"
+MARKS = f"† control, a yardstick, not a contestant  {SIGHT} settings chosen with true results on some seeds in sight"
+MARKED = MARKS.replace("  ", "; ") + "."
+SCORE, TARGET, WORST = "normalized_score", 100.0, " §"  # the last marks rows with a run that failed
 
 
 def reading(runs: Runs) -> str:
@@ -37,8 +43,7 @@ def reading(runs: Runs) -> str:
     return (
         f"Mean over n = {runs.table.seed.nunique()} seeds [95 % interval: Student's, bootstrap variance of seeds; n<"
         f"{MIN_SEEDS}: too few for one]. Bold: best contestant and those {TIED} (only cells in which every run ended "
-        "well compete). † control: a yardstick, not a contestant. k/N ok: only k of N runs ended well and the mean is "
-        "over these."
+        f"well compete). {MARKED} k/N ok: only k of N runs ended well and the mean is over these."
     )
 
 
@@ -105,7 +110,8 @@ def tied(runs: Runs, values: Mapping[str, Strata], sign: int, statistic: Callabl
 
 
 def _lines(runs: Runs, cells: Mapping[str, Sequence[Cell]]) -> list[Line]:
-    return [Line(runs.methods[m], m in runs.controls, own) for m, own in cells.items()]
+    seen = claims().in_sight
+    return [Line(runs.methods[m] + SIGHT * (m in seen), m in runs.controls, own) for m, own in cells.items()]
 
 
 def _metrics(runs: Runs, task: str, metrics: Sequence[str]) -> dict[str, list[Cell]]:
@@ -231,6 +237,12 @@ reoptimised = partial(
 )
 
 
+def _iqm(strata: list[NDArray[np.float64]], metric: str, part: str, method: str) -> tuple[float, Interval | None]:
+    """Interquartile mean of a method over a part of the tasks, with its interval: the same wherever it stands."""
+    ends = interval(strata, pooled_iqm, rng_for("iqm", part, method, metric))
+    return float(pooled_iqm(*strata)), in_range(ends, metric)
+
+
 def iqms(runs: Runs) -> Table:
     """Interquartile means of each task and of all, with 95 % intervals; methods with a failure are not aggregated."""
     tasks = [*runs.tasks]
@@ -243,8 +255,7 @@ def iqms(runs: Runs) -> Table:
             if m not in complete:
                 cells[m].append(incomplete(strata))
                 continue
-            ends = in_range(interval(strata, pooled_iqm, rng_for("iqm", name, m, metric)), metric)
-            value = float(pooled_iqm(*strata))
+            value, ends = _iqm(strata, metric, name, m)
             cells[m].append(value_cell(value, ends, metric, m in bold))
             named = f"{metric}_{name}"
             rows[m] |= columns(named, value, ends) | {f"{named}_n": sum(map(len, strata))}
@@ -252,7 +263,7 @@ def iqms(runs: Runs) -> Table:
     caption = (
         f"Interquartile means over n = {n} seeds (all: over tasks and seeds, n = {n * len(tasks)}) with 95 % bootstrap "
         f"intervals; n<{MIN_SEEDS}: too few seeds for one. Bold: best contestant and those {TIED}. k/N values: a run "
-        "has none, so there is no mean. † control."
+        f"has none, so there is no mean. {MARKED}"
     )
     header = [*runs.tasks.values(), "all"] * len(AGGREGATE)
     groups = [(label(metric), len(tasks) + 1) for metric in AGGREGATE]
@@ -282,7 +293,7 @@ def aggregate(runs: Runs) -> Table:
         f"stratified bootstrap intervals (seeds within tasks; n<{MIN_SEEDS}: too few for one). A method with a failed, "
         "missing or undefined value anywhere is not aggregated: k/N values. A probability without interval: every pair "
         f"was won, or lost, on each task. n = {len(runs.table) // len(runs.methods)} runs a method. Bold: the best "
-        f"contestant and those {TIED}. † control."
+        f"contestant and those {TIED}. {MARKED}"
     )
     header = ["IQM", "mean difference to best", "P(better than best)"] * len(AGGREGATE)
     sections = [Section("", _lines(runs, cells))]
@@ -294,6 +305,7 @@ def _aggregate(runs: Runs, metric: str) -> dict[str, tuple[list[Cell], dict[str,
     sign, complete = METRICS[metric].better, runs.complete(metric)
     rivals = {m: float(pooled_iqm(*v)) for m, v in complete.items() if m not in runs.controls}
     best = max(rivals, key=lambda m: sign * rivals[m], default=None)
+    bold = tied(runs, complete, sign, pooled_iqm, "iqm", "all", metric)
     made = {}
     for method, strata in runs.strata(metric).items():
         numbers: dict[str, float] = {}
@@ -302,21 +314,18 @@ def _aggregate(runs: Runs, metric: str) -> dict[str, tuple[list[Cell], dict[str,
         if method not in complete:
             made[method] = [incomplete(strata), Cell(NONE), Cell(NONE)], numbers
             continue
-        ends = in_range(interval(strata, pooled_iqm, rng_for("iqm", method, metric)), metric)
-        found = {"iqm": (float(pooled_iqm(*strata)), ends)}
+        found = {"iqm": _iqm(strata, metric, "all", method)}
         if best and method != best and [*map(len, strata)] == [*map(len, complete[best])]:
             rng = rng_for("best", method, best, metric)
             found["difference"] = paired_difference(strata, complete[best], rng)
             ours, theirs = ([sign * values for values in side] for side in (strata, complete[best]))
             found["improvement"] = probability_of_improvement(ours, theirs, rng)
-        gap = found["difference"][1] if "difference" in found and method in rivals else None
-        first = method == best or bool(gap and gap.low <= 0 <= gap.high)
         cells = []
         for what, (value, within) in found.items():
             numbers |= columns(f"{metric}_{what}", value, within)
             unit = "erc_pearson" if what == "improvement" else metric  # the decimals of a share
-            few = "" if ends else f"n<{MIN_SEEDS}"
-            cells.append(Cell(number(value, unit), bounds(within, unit), few, what == "iqm" and first))
+            few = "" if found["iqm"][1] else f"n<{MIN_SEEDS}"
+            cells.append(Cell(number(value, unit), bounds(within, unit), few, what == "iqm" and method in bold))
         cells += [Cell("best" if method == best else NONE)] * (3 - len(cells))
         made[method] = cells, numbers
     return made
@@ -335,4 +344,38 @@ def failures(runs: Runs) -> Table:
     return Table("failures", caption, ["Task", "Seed", "Status", "Reason"], [Section("", lines)], bad[columns])
 
 
-TABLES = (main, iqms, aggregate, imitation, planning, erc, reward, distance, reoptimised, cost, failures)
+def worst_case(runs: Runs) -> Table:
+    """IQM and optimality gap over tasks and seeds; a run that failed counts as the worst of its task."""
+    known = {m: values for m, values in runs.strata(SCORE).items() if all(map(len, values))}
+    lines, rows = [], []
+    if known and all(np.isfinite(np.concatenate(of_task)).any() for of_task in zip(*known.values(), strict=True)):
+        filled, marked = failures_as_worst(known)
+        gaps = {m: [np.maximum(0, TARGET - s) for s in v] for m, v in filled.items()}
+        iqms = tied(runs, filled, 1, pooled_iqm, "worst")
+        bold = {"iqm": iqms, "gap": tied(runs, gaps, -1, pooled_mean, "worst", "gap")}
+        for method in filled:
+            cells, row = [], {"method": method, "failures_as_worst": method in marked}
+            for name, strata, statistic in (("iqm", filled[method], pooled_iqm), ("gap", gaps[method], pooled_mean)):
+                value, ends = float(statistic(*strata)), interval(strata, statistic, rng_for("worst", name, method))
+                cells.append(value_cell(value, ends, SCORE, method in bold[name]))
+                row |= columns(name, value, ends)
+            lines.append(Line(runs.methods[method] + WORST * (method in marked), method in runs.controls, cells))
+            rows.append(row)
+    lines = lines or [Line("no task has a score of every method", False, [Cell(NONE), Cell(NONE)])]
+    caption = (
+        f"Failures as the worst: every run that gave no score counts as the worst score of its task;{WORST} such runs "
+        f"are in the row. Interquartile mean, and optimality gap to {TARGET:g} (Agarwal et al. 2021), over tasks and "
+        f"seeds (n = {len(runs.table) // len(runs.methods)} runs), with 95 % intervals (n<{MIN_SEEDS}: too few seeds "
+        f"for one). Bold: best contestant and those {TIED}. {MARKED}"
+    )
+    header = ["IQM ↑", "Optimality gap ↓"]
+    return Table("worst_case", caption, header, [Section("", lines)], pd.DataFrame(rows))
+
+
+TABLES = (main, iqms, aggregate, imitation, planning, erc, reward, distance, reoptimised, cost, failures, worst_case)
+
+
+def matrices(runs: Runs) -> dict[str, NDArray[np.float64]]:
+    """Method to scores ``[runs, tasks]`` for rliable: of the methods whose every run gave one, as many on each task."""
+    found = runs.complete(SCORE).items()
+    return {method: np.stack(values, 1) for method, values in found if len({*map(len, values)}) == 1}

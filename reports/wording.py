@@ -30,9 +30,15 @@ def number(value: float, metric: str, digits: int | None = None) -> str:
     return "\N{MINUS SIGN}" + text[1:] if text.startswith("-") and float(text.replace(",", "")) else text.lstrip("-")
 
 
+def _bound(value: float, metric: str) -> str:
+    """A digit more where it rounds to a zero that it is not: 0 is what most intervals are held against."""
+    digits = about(metric).digits
+    return number(value, metric, digits + (value != 0 and round(value, digits) == 0))
+
+
 def bounds(found: Interval | None, metric: str) -> str:
     """``[low, high]``, or nothing."""
-    return f"[{number(found.low, metric)}, {number(found.high, metric)}]" if found else ""
+    return f"[{_bound(found.low, metric)}, {_bound(found.high, metric)}]" if found else ""
 
 
 def ended(found: Estimate) -> str:

@@ -118,7 +118,6 @@ def artefacts(made: Record) -> dict[str, np.ndarray]:
         steps = rng.normal(5, 3, (8, 250 if made.reward_kind == "trajectory" else 1000))
         middle = np.array([[[0.0, 0.7]], [[1.0, 0.7]]]) + 0.4 * np.arange(10)[:, None, None, None, None] * [1, 0]
         arrays |= {"gait": np.stack([middle, middle + rng.normal(0, 0.1, middle.shape)])[:, :, :, :, 0].swapaxes(2, 3)}
-        arrays |= {"gait_radius": np.array([0.046])}
         if made.method != "random":
             arrays |= {"gait_pixels": np.indices((2, 10, 72, 84, 3)).sum(0).astype(np.uint8)}
         if made.reward_kind != "none":

@@ -59,7 +59,9 @@ def test_a_run_that_another_suite_has_left_stands_in_the_sweep() -> None:
     ]
     made += [record("bc", "halfcheetah", s, demos=10, suite="quick") for s in (0, 1)]
     made += [record("bc", "halfcheetah", s, demos=20, step_budget=1) for s in (0, 1)]  # of another budget: no part
+    made[0] = record("bc", "halfcheetah", 0, demos=1, suite="sweep", variant="demos=1", status="failed", reason="lost")
     (drawn,) = studies.sweep(made, studies.DEMOS, "demos", "demonstrations")
+    assert drawn.notes == ["1 of 6 runs did not end well and are left out"]  # each run once
     assert drawn.figure is not None
     lines = [np.asarray(line.get_xdata()) for axes in drawn.figure.axes for line in axes.get_lines()]
     assert {x for line in lines if len(line) > 2 for x in line} == {1, 3, 10}

@@ -51,8 +51,8 @@ def test_the_gait_is_the_body_at_its_poses() -> None:
     posed, learned = smoke(toys.PROPER, CHEETAH)
     runs = runs_of(CHEETAH, learned)
     found = pictures.pictures(CHEETAH, learned, posed, runs, 0)
-    gait, radius = found["gait"], found["gait_radius"]
-    assert gait.shape == (2, pictures.GAIT_FRAMES, len(radius), 2, 2)
+    gait = found["gait"]
+    assert gait.shape == (2, pictures.GAIT_FRAMES, 8, 2, 2)  # torso, head, and thigh, shin and foot twice
     torso = np.linalg.norm(gait[:, :, 0, 1] - gait[:, :, 0, 0], axis=-1)
     np.testing.assert_allclose(torso, 1.0, atol=1e-6)  # Gymnasium's model: a capsule from -0.5 to 0.5
     x = [runs[k].states[0, CHEETAH.horizon // 2, 0] for k in ("seen", "unseen")]

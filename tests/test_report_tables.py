@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_up import METHODS, TASKS, record, study
 
-from reports import robust, tables
+from reports import tables
 from reports.frame import estimate, gather
 from reports.render import Cell, Table
 from reports.wording import label, number
@@ -63,8 +63,8 @@ def test_an_interval_stays_within_the_metrics_range() -> None:
 
 def test_every_status_is_shown_as_itself() -> None:
     table = tables.main(gather(study()))
-    assert texts(table, "Diffusion-IRL (MSE)")[2] == ["failed"] * 4 + ["0/3 ok, 3 failed"]
-    assert texts(table, "MaxEnt IRL")[1][-1] == "2/3 ok, 1 timeout"
+    assert texts(table, "Diffusion-IRL (MSE) ‡")[2] == ["failed"] * 4 + ["0/3 ok, 3 failed"]
+    assert texts(table, "MaxEnt IRL ‡")[1][-1] == "2/3 ok, 1 timeout"
     assert texts(table, "AIRL")[0][-1] == "2/3 ok, 1 missing"
     assert texts(table, "Behavioural cloning")[0][2:] == ["–", "–", "3 ok"]  # noqa: RUF001
 
@@ -181,15 +181,15 @@ def test_failed_runs_count_as_the_worst_of_their_task_and_are_marked() -> None:
 
     good, poor = [80.0, 90.0, None], [50.0, 10.0, 60.0]
     runs = gather([run(m, s, v) for m, values in (("good", good), ("poor", poor)) for s, v in enumerate(values)])
-    table = robust.worst_case(runs)
+    table = tables.worst_case(runs)
     rows = table.data.set_index("method")
     assert rows.iqm["good"] == pytest.approx((80 + 90 + 10) / 3) and rows.gap["good"] == pytest.approx(120 / 3)
     assert rows.failures_as_worst.to_dict() == {"good": True, "poor": False}
-    assert [line.title for line in table.sections[0].lines] == ["good ‡", "poor"]
-    (scores,) = robust.matrices(runs).values()  # rliable gets whole matrices only, runs by tasks
+    assert [line.title for line in table.sections[0].lines] == ["good §", "poor"]
+    (scores,) = tables.matrices(runs).values()  # rliable gets whole matrices only, runs by tasks
     assert scores.tolist() == [[50], [10], [60]]
     nothing = gather([run("good", 0, None)])
-    assert robust.worst_case(nothing).sections[0].lines[0].cells[0].text == "–"  # noqa: RUF001
+    assert tables.worst_case(nothing).sections[0].lines[0].cells[0].text == "–"  # noqa: RUF001
 
 
 def test_tables_say_how_sure_one_run_is() -> None:

@@ -218,6 +218,18 @@ def test_what_a_suite_runs_through_stands_apart(tmp_path: Path) -> None:
     assert "bc (demos=1)" in main and "bc (demos=3)" in main
 
 
+def test_a_report_on_one_suite_judges_claims_by_all_records(tmp_path: Path) -> None:
+    """Also where it shares a run with a larger suite, under whose name that is kept."""
+    made = [record(m, "halfcheetah", s, suite="paper") for m in ("bc", "gail", "diffusion-irl-mse") for s in range(5)]
+    swept = [record("bc", "halfcheetah", s, demos=1, suite="sweep", variant="demos=1") for s in range(5)]
+    made = [r.model_copy(update={"id": f"{i:016x}"}) for i, r in enumerate([*made, *swept])]
+    write(tmp_path / "runs", made)
+    wanted = {r.id: (r.method, r.task, r.seed, f"demos={r.demos}") for r in made if r.method == "bc"}
+    build.build(tmp_path / "runs", tmp_path / "out", "sweep", wanted)
+    claims = pd.read_csv(tmp_path / "out" / "tables" / "claims.csv").set_index("claim")
+    assert claims.loc["lags"].n == 5
+
+
 @pytest.mark.parametrize("damage", ["pickle", "shape", "nan", "cut"])
 def test_bad_artefacts_are_named_and_nothing_else_is_lost(damage: str, tmp_path: Path) -> None:
     made = [record("gail", "maze2d-umaze", 0), record("airl", "maze2d-umaze", 0)]

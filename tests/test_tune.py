@@ -92,7 +92,14 @@ def test_the_command_writes_the_study(tmp_path: Path, desk: Desk, monkeypatch: p
     monkeypatch.setattr(tuned, "FOLDER", tmp_path / "studies")
     desk.suite.write_text(desk.suite.read_text() + "demos: {all: 3}\n")
     budget = ("--trials", "2", "--seconds", "600", "--suite", str(desk.suite), "--steps", "7", "--seeds", "1003")
-    command = ("tune", "tests.test_tune:STEER", "maze2d-umaze", *budget, "--folder", str(tmp_path / "journals"))
+    command = (
+        "tune",
+        "tests.test_tune:STEER",
+        "envs.maze2d:UMAZE_TASK",
+        *budget,
+        "--folder",
+        str(tmp_path / "journals"),
+    )
     code, out, errors = desk.do(*command)
     assert code == 0, errors
     assert [path.name for path in (tmp_path / "journals").glob("*.journal")] == ["steer--maze2d-umaze.journal"]
@@ -100,6 +107,11 @@ def test_the_command_writes_the_study(tmp_path: Path, desk: Desk, monkeypatch: p
     found = json.loads(path.read_text())
     assert out.splitlines()[-1].startswith(f"{path}: ")
     assert (len(found["trials"]), found["seeds"], found["step_budget"], found["demos"]) == (2, [1003], 7, 3)
+    for said in (command, ("confirm", "bc", "maze2d-umaze")):
+        assert desk.do(*said, "--seeds", "many")[::2] == (
+            2,
+            "error: seeds 'many': numbers are needed, as in 0-4, 0,2 or 3\n",
+        )
 
 
 def test_studies_take_turns(tmp_path: Path) -> None:
