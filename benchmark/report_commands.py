@@ -141,7 +141,8 @@ def keep(
 ) -> None:
     """Copy a suite's records, and what figures show of the first and worst run of each cell, over its older ones.
 
-    A run that it shares with another suite is kept under its name.
+    A run that it shares with another suite is kept under its name, but one that it runs through and that stands there
+    as another suite's plain run stays that.
     """
     import shutil
 
@@ -149,13 +150,15 @@ def keep(
     from results.store import Store
 
     store, name, expected = _to_report(suite, results, kept=True)
-    names = {cell.id: cell.suite for cell in grid_of(suite)[1]}
-    found = [r for r in store.load()[0] if (r.id in expected if expected else r.suite == name)]
+    cells, there = {cell.id: cell for cell in grid_of(suite)[1]}, Store(into).load()[0]
+    plain = {r.id for r in there if not r.variant and r.id in cells and cells[r.id].variant}
+    names = {id: cell.suite for id, cell in cells.items()}
+    found = [r for r in store.load()[0] if (r.id in expected if expected else r.suite == name) and r.id not in plain]
     records = [r.model_copy(update={"suite": names.get(r.id, r.suite)}) for r in found]
     into.mkdir(parents=True, exist_ok=True)
     ids, places = {r.id for r in records}, {_place(r) for r in records}
-    for old in Store(into).load()[0]:  # made by other code or settings
-        if old.id not in ids and (old.suite == name or _place(old) in places):
+    for old in there:  # made by other code or settings
+        if old.id not in ids | plain and (old.suite == name or _place(old) in places):
             Store(into).path(old.id).unlink()
             shutil.rmtree(Store(into).folder(old.id), ignore_errors=True)
     for record in records:

@@ -152,6 +152,17 @@ def test_a_run_that_suites_share_is_kept_under_the_one_that_is_kept(desk: Desk, 
     assert [r.suite for r in Store(desk.results).load()[0]] == ["mine"]
 
 
+def test_a_plain_run_is_not_taken_by_a_suite_that_runs_through_it(desk: Desk, tmp_path: Path) -> None:
+    desk.suite.write_text(SUITE.replace("methods: []", "methods: [random]"))
+    swept, words = tmp_path / "swept.yaml", ("--results", str(desk.results), "--into", str(tmp_path / "kept"))
+    swept.write_text("include: mine.yaml\ndemos: {all: [3, 4]}\n")
+    for suite in (desk.suite, swept):
+        assert desk.do("run", str(suite), "--results", str(desk.results), "--no-report", "--workers", "0")[0] == 0
+        assert desk.do("keep", str(suite), *words)[0] == 0
+    kept = Store(tmp_path / "kept").load()[0]
+    assert sorted((r.suite, r.demos, r.variant) for r in kept) == [("mine", 3, ""), ("swept", 4, "demos=4")]
+
+
 def test_report_without_records_says_what_to_run(desk: Desk) -> None:
     code, _, errors = desk.do("report", "smoke", "--results", str(desk.results))
     assert code == 2 and "run smoke" in errors
