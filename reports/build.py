@@ -12,7 +12,7 @@ import numpy as np
 from reports import claims, gallery, page
 from reports.frame import Runs, entry, gather
 from reports.render import Table, clean, html_table, latex, markdown, markdown_text, plain
-from reports.tables import HEADLINE, MARKS, TABLES, headline, matrices
+from reports.tables import HEADLINE, MARKED, TABLES, headline, matrices
 from reports.wording import conditions, ended_all
 from results.schema import METRICS, Record
 from results.store import Store
@@ -20,13 +20,13 @@ from results.store import Store
 Expected = Mapping[str, tuple[str, str, int, str]]  # id of a run to its method, task, seed and variant
 PARTS = ("tables", "figures", "summary.md", "index.html")
 WIDTH = 110  # of the terminal's legend, characters
-SIGNS = f"* best contestant, or not told apart from it over seeds   {MARKS}   ! not every run ended well"
+SIGNS = f"* best contestant, or not told apart from it over seeds   ! not every run ended well   {MARKED}"
 
 
 def legend(metrics: Sequence[str]) -> str:
     """What the columns of the terminal's table mean."""
-    lines = [f"{METRICS[m].label} ({METRICS[m].unit}): {METRICS[m].source}" for m in metrics]
-    return "\n".join([*(part for line in lines for part in wrap(line, WIDTH, subsequent_indent="  ")), SIGNS])
+    lines = [*(f"{METRICS[m].label} ({METRICS[m].unit}): {METRICS[m].source}" for m in metrics), SIGNS]
+    return "\n".join(part for line in lines for part in wrap(line, WIDTH, subsequent_indent="  "))
 
 
 def build(

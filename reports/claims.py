@@ -313,10 +313,10 @@ ORIGINS = {
 
 
 def _told(claim: Claim, findings: Sequence[Finding], verdict: Verdict) -> str:
-    """A claim in a few words, and where a refuted one holds all the same."""
+    """A claim in a few words, and where a refuted one is supported all the same."""
     several = len(claim.metrics) > 1
     holds = [f.task + f" in {short_label(f.metric)}" * several for f in findings if f.verdict == "supported"]
-    return claim.short + f", though so on {' and '.join(holds)}" * (verdict == "refuted" and bool(holds))
+    return claim.short + f", shown only on {' and '.join(holds)}" * (verdict == "refuted" and bool(holds))
 
 
 def sentence(records: Iterable[Record], by: Sequence[str] = ("thesis", "beyond the thesis", "fixes")) -> str:

@@ -16,7 +16,7 @@ from reports.style import short
 
 DAGGER = "†"
 LATIN = frozenset(map(chr, range(0xA1, 0x180)))  # what LaTeX prints without further packages
-TITLE = 29  # characters of a title in a terminal
+TITLE = 32  # characters of a title in a terminal
 HEADING = 20  # characters of a line of a heading in LaTeX
 BRIEF = {"failed": "fail", "timeout": "time", "missing": "miss", "skipped": "skip"}  # in a terminal
 _LATEX = {
