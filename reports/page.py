@@ -13,12 +13,12 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from reports.claims import sentence
+from reports.claims import SIGHT, claims, sentence
 from reports.frame import Runs, entry, estimate
 from reports.gallery import Shown
 from reports.render import TEMPLATES, Table, clean, html_table
 from reports.style import look
-from reports.tables import HEADLINE
+from reports.tables import HEADLINE, MARKED
 from reports.wording import conditions, ended_all
 from results.schema import COSTS, METRICS, Record
 from results.store import Store
@@ -54,6 +54,7 @@ def page(
         "suite": suite or ", ".join(sorted({r.suite for r in runs.records.values()})),
         "ended": ended_all(runs),
         "verdict": sentence(evidence),
+        "marked": MARKED,
         "conditions": conditions(runs),
         "tables": [(t.name, Markup(html_table(t))) for t in tables],
         "problems": [*runs.notes, *problems],
@@ -157,7 +158,9 @@ def _data(runs: Runs, records: Sequence[Record], store: Store, suite: str | None
         "headline": HEADLINE,
         "metrics": {k: m.model_dump(exclude={"range", "source"}) for k, m in (METRICS | COSTS).items()},
         "tasks": {r.task: clean(r.task_title) for r in known.values()},
-        "methods": {m: {"title": clean(t), "colour": look(m)[0]} for m, t in titles.items()},
+        "methods": {
+            m: {"title": clean(t) + SIGHT * (m in claims().in_sight), "colour": look(m)[0]} for m, t in titles.items()
+        },
         "runs": rows,
         "shared": [json.loads(value) for value in shared],
         "intervals": intervals,
