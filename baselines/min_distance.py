@@ -31,10 +31,12 @@ class NearestDemonstration(RewardPart):
 
     def forward(self, obs: torch.Tensor, acts: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
         # EPIC asks of a thousand states thousands of times; a tree takes ten times as long far from all demonstrations
-        states, back = torch.unique((next_obs - self.mean) / self.std, dim=0, return_inverse=True)
-        half = self.demos.square().sum(1) / 2
-        nearest = [(half - few @ self.demos.T).argmin(1) for few in states.split(16)]  # as many as the cache holds
-        return -(states - self.demos[torch.cat(nearest)]).norm(dim=1)[back]
+        at = ((next_obs - self.mean) / self.std).reshape(-1, next_obs.shape[-1])
+        states, back = np.unique(at.numpy(), axis=0, return_inverse=True)
+        half, distinct = self.demos.square().sum(1) / 2, torch.from_numpy(states)
+        nearest = [(half - few @ self.demos.T).argmin(1) for few in distinct.split(16)]  # as many as the cache holds
+        found: torch.Tensor = (distinct - self.demos[torch.cat(nearest)]).norm(dim=1)
+        return -found[torch.from_numpy(back)].view(next_obs.shape[:-1])
 
 
 class MinDistanceConfig(OffPolicyConfig):
