@@ -275,33 +275,23 @@ def tune(
     workers: Annotated[int, typer.Option(min=1, help="Trials at a time, each in a process of its own.")] = 1,
 ) -> None:
     """Search settings by behaviour, without the true reward: a study of each method on each task."""
-    from concurrent.futures import Future, ProcessPoolExecutor
-    from multiprocessing import get_context
-
     from optuna.trial import FrozenTrial
 
     from benchmark.suite import load_suite
-    from benchmark.tune import Attempt, Study, named_attempt, run
+    from benchmark.tune import Study, processes, run
     from methods.tuned import FOLDER
 
-    registry, content, names = discovered(), load_suite(suite)[1], {}
+    registry, content, wanted, names = discovered(), load_suite(suite)[1], seeds_of(seeds), {}
     content = content.model_copy(update={"step_budget": {"all": steps}}) if steps else content
     for task, method in product(tasks.split(","), methods.split(",")):
-        given = registry.method(method)[0], registry.task(task)[0], content, seeds_of(seeds), folder
+        given = registry.method(method)[0], registry.task(task)[0], content, wanted, folder
         names[Study(*given)] = method, task
 
     def told(study: Study, trial: FrozenTrial) -> None:
         print(f"{study.path.stem} {trial.number}: {trial.value} {trial.user_attrs}", flush=True)
 
-    if workers == 1:
-        run(list(names), trials, seconds, told)
-    else:
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-
-            def elsewhere(study: Study, chosen: dict[str, Any]) -> "Future[Attempt]":
-                return pool.submit(named_attempt, *names[study], study.suite, study.seeds, chosen)
-
-            run(list(names), trials, seconds, told, elsewhere, workers)
+    with processes(workers, content, wanted) as submit:
+        run(list(names), trials, seconds, told, lambda study, chosen: submit(*names[study], chosen), workers)
     for study in names:
         print(f"{study.write(FOLDER)}: {study.outcome()['chosen']}")
 
@@ -315,13 +305,10 @@ def confirm(
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
 ) -> None:
     """Decide between a study's best settings and what stood before, on fresh seeds and from starts anywhere."""
-    from concurrent.futures import Future, ProcessPoolExecutor
-    from multiprocessing import get_context
-
     from benchmark.confirm import anywhere_distance
     from benchmark.confirm import confirm as second_round
     from benchmark.suite import load_suite
-    from benchmark.tune import Attempt, named_attempt, terms
+    from benchmark.tune import processes, terms
     from methods.tuned import FOLDER
 
     registry, content, fresh, paths = discovered(), load_suite(suite)[1], seeds_of(seeds), []
@@ -333,12 +320,8 @@ def confirm(
         if (had := {name: study[name] for name in given}) != given:
             raise UserError(f"{path}: the study had {had}, suite {suite} gives {given}: take the study's suite")
         paths.append(path)
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-
-        def elsewhere(method: str, task: str, chosen: dict[str, Any]) -> "Future[Attempt]":
-            return pool.submit(named_attempt, method, task, content, fresh, chosen, anywhere_distance)
-
-        second_round(paths, fresh, lambda line: print(line, flush=True), elsewhere)
+    with processes(workers, content, fresh, anywhere_distance) as submit:
+        second_round(paths, fresh, lambda line: print(line, flush=True), submit)
 
 
 @app.command("new-method")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UserError
-from benchmark.tune import FIRST_SEED, Attempt, distance, least
+from benchmark.tune import FIRST_SEED, Attempt, Submit, distance, least
 from envs.problem import Task
 from envs.rollout import rollout
 from envs.seeding import stream
@@ -19,7 +19,6 @@ CRITERION = (
     f"the same distance to {EPISODES} episodes of the demonstrator from starts that the environment draws, some where "
     "no demonstration begins; mean over fresh seeds, lower is better; the true reward is not read"
 )
-Submit = Callable[[str, str, dict[str, Any]], "Future[Attempt]"]
 
 
 def anywhere_distance(task: Task, learned: Learned, seed: int) -> float:

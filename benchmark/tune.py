@@ -2,8 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,18 +98,18 @@ def terms(suite: Suite, method: str, task: Task) -> dict[str, Any]:
 def attempt(
     method: Method,
     task: Task,
+    chosen: dict[str, Any],
     suite: Suite,
     seeds: Sequence[int],
-    chosen: dict[str, Any],
     judge: Judge = behaviour_distance,
 ) -> Attempt:
     """Runs a method with chosen settings; settings that break it are a bad attempt, not the end of the study.
 
     Args:
         method, task: what is tuned.
+        chosen: settings by name, over the suite's.
         suite: gives budget, demonstrations and settings that trials share.
         seeds: the criterion is the mean over them.
-        chosen: settings by name, over the suite's.
         judge: the criterion.
 
     Returns:
@@ -131,18 +133,21 @@ def attempt(
     return Attempt(value, reason, round(time.process_time() - began, 1))
 
 
-def named_attempt(
-    method: str,
-    task: str,
-    suite: Suite,
-    seeds: Sequence[int],
-    chosen: dict[str, Any],
-    judge: Judge = behaviour_distance,
-) -> Attempt:
-    """:func:`attempt` by names, for other processes: methods cannot be sent there."""
+def _named(method: str, task: str, chosen: dict[str, Any], *rest: Any) -> Attempt:
+    """:func:`attempt` by names: methods cannot be sent to other processes."""
     torch.set_num_threads(1)
     registry = discovered()
-    return attempt(registry.method(method)[0], registry.task(task)[0], suite, seeds, chosen, judge)
+    return attempt(registry.method(method)[0], registry.task(task)[0], chosen, *rest)
+
+
+Submit = Callable[[str, str, dict[str, Any]], "Future[Attempt]"]  # by names of method and task, and settings
+
+
+@contextmanager
+def processes(workers: int, suite: Suite, seeds: Sequence[int], judge: Judge = behaviour_distance) -> Iterator[Submit]:
+    """What starts attempts, ``workers`` at a time, each in a process of its own; see :func:`attempt`."""
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield lambda method, task, chosen: pool.submit(_named, method, task, chosen, suite, seeds, judge)
 
 
 class Study:
@@ -251,22 +256,12 @@ class Study:
         return path
 
 
-Submit = Callable[[Study, dict[str, Any]], "Future[Attempt]"]
-
-
-def here(study: Study, chosen: dict[str, Any]) -> "Future[Attempt]":
-    """Runs an attempt in this process, at once."""
-    done: Future[Attempt] = Future()
-    done.set_result(attempt(study.method, study.task, study.suite, study.seeds, chosen))
-    return done
-
-
 def run(
     studies: Sequence[Study],
     trials: int,
     seconds: float,
     tell: Callable[[Study, FrozenTrial], None],
-    submit: Submit = here,
+    submit: Callable[[Study, dict[str, Any]], "Future[Attempt]"],
     workers: int = 1,
 ) -> None:
     """Adds trials to each study until there are ``trials`` in all or their CPU seconds exceed ``seconds``.

@@ -1,7 +1,9 @@
 """Tuning: the better settings win without the true reward, studies go on, and what they chose reaches the methods."""
 
 import json
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.registry import discover
 from benchmark.suite import Suite, load_suite, settings_of
-from benchmark.tune import FIRST_SEED, Attempt, Study, run
+from benchmark.tune import FIRST_SEED, Attempt, Study, attempt, run
 from envs.maze2d import LARGE_TASK, UMAZE_TASK
 from envs.problem import Floats, Problem
 from methods import tuned
@@ -39,6 +41,13 @@ def fit(problem: Problem, config: Gain, rng: np.random.Generator) -> Learned:
     return Learned(Steer(gain=config.gain), None, "none")
 
 
+def here(study: Study, chosen: dict[str, Any]) -> Future[Attempt]:
+    """Runs an attempt in this process, at once."""
+    done: Future[Attempt] = Future()
+    done.set_result(attempt(study.method, study.task, chosen, study.suite, study.seeds))
+    return done
+
+
 def method(**search: list[object]) -> Method:
     return Method(name="steer", title="Steer", source="this test", fit=fit, config=Gain, search=search)
 
@@ -54,7 +63,7 @@ def test_better_behaviour_wins_and_a_stopped_study_goes_on(tmp_path: Path, monke
     told: list[float] = []
     for trials in (2, 5, 5):
         again = study(tmp_path, STEER)
-        run([again], trials, 60, lambda of, trial: told.append(trial.user_attrs["settings"]["gain"]))
+        run([again], trials, 60, lambda of, trial: told.append(trial.user_attrs["settings"]["gain"]), here)
     assert told[0] == 0.0 and set(told[1:3]) == {-10.0, 10.0} and len(told) == 5  # then nothing else is left to try
     outcome = again.outcome()
     assert outcome["trials"][0]["settings"] == {"gain": 0.0} and outcome["chosen"] == {"gain": 10.0}
@@ -117,7 +126,7 @@ def test_the_command_writes_the_study(tmp_path: Path, desk: Desk, monkeypatch: p
 def test_studies_take_turns(tmp_path: Path) -> None:
     told: list[tuple[str, int]] = []
     made = [Study(STEER, task, SUITE, [FIRST_SEED], tmp_path) for task in (UMAZE_TASK, LARGE_TASK)]
-    run(made, 2, 60, lambda of, trial: told.append((of.task.name, trial.number)))
+    run(made, 2, 60, lambda of, trial: told.append((of.task.name, trial.number)), here)
     assert [number for _, number in told] == [0, 0, 1, 1] and len(set(told)) == 4
 
 
@@ -138,7 +147,7 @@ def test_trials_of_several_studies_run_in_other_processes(
 
 def test_settings_that_break_a_method_are_a_bad_trial(tmp_path: Path) -> None:
     made = study(tmp_path, method(breaks=[True]))
-    run([made], 3, 60, lambda of, trial: None)
+    run([made], 3, 60, lambda of, trial: None, here)
     outcome = made.outcome()
     trials = outcome["trials"]
     assert [trial["reason"] for trial in trials] == ["", *["ArithmeticError: as intended"] * 2]
@@ -149,7 +158,7 @@ def test_settings_that_break_a_method_are_a_bad_trial(tmp_path: Path) -> None:
 
 def test_no_trial_begins_after_the_time(tmp_path: Path) -> None:
     made = study(tmp_path, method(gain=[1.0]))
-    run([made], 50, 1e-9, lambda of, trial: None)
+    run([made], 50, 1e-9, lambda of, trial: None, here)
     assert len(made.finished) == 1
 
 
