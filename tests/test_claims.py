@@ -190,7 +190,7 @@ def test_texts_hold_verdicts_marks_and_escapes() -> None:
     assert "<b>" not in markdown(table) + claims.brief(records) and "\\|GAIL" in markdown(table)
     said = claims.sentence(records)
     assert said.startswith("Of the 5 claims of the thesis these records refute none, support 1 (it falls behind GAIL")
-    assert said.endswith("; of the 9 claims of its fix they refute none, support none, leave 9 open.")
+    assert said.endswith("; of the 10 claims of its fix they refute none, support none, leave 10 open.")
     assert table.data.set_index("claim").loc["lags", "difference"] == pytest.approx(40)
     assert latex(table).count("{") == latex(table).count("}")
     assert not claims.in_sight(next(c for c in claims.claims().claims if c.id == "airl-gail"))
