@@ -34,8 +34,10 @@ class NearestDemonstration(RewardPart):
         at = ((next_obs - self.mean) / self.std).reshape(-1, next_obs.shape[-1])
         states, back = np.unique(at.numpy(), axis=0, return_inverse=True)
         half, distinct = self.demos.square().sum(1) / 2, torch.from_numpy(states)
-        nearest = [(half - few @ self.demos.T).argmin(1) for few in distinct.split(16)]  # as many as the cache holds
-        found: torch.Tensor = (distinct - self.demos[torch.cat(nearest)]).norm(dim=1)
+        nearest = torch.empty(len(distinct), dtype=torch.long)  # a list of small ones would scatter the heap: 4 GB
+        for few, index in zip(distinct.split(16), nearest.split(16), strict=True):  # as many as the cache holds
+            index.copy_((half - few @ self.demos.T).argmin(1))
+        found: torch.Tensor = (distinct - self.demos[nearest]).norm(dim=1)
         return -found[torch.from_numpy(back)].view(next_obs.shape[:-1])
 
 
