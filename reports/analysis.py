@@ -101,6 +101,20 @@ class Facts:
         return ", ".join(said) or "no curve recorded"
 
 
+def in_numbers(records: Sequence[Record]) -> str:
+    """The thesis' method, its fix and the best rival beside each other, as Markdown: the best of each metric."""
+    f, said = Facts(records), "the thesis' method at its best similarity, the fix, the best rival"
+    rows = [f"| | Score: {said} | ERC: the same |", "| :-- | :-- | :-- |"]
+    for task, title in f.tasks.items():
+        cells = []
+        for metric in (SCORE, ERC):
+            ours, theirs = [f.best(f.thesis, task, metric), *f.fix], f.best(f.rivals, task, metric)
+            values = ", ".join(f.number(f.mean(m, task, metric), metric) for m in (*ours, theirs))
+            cells.append(f"{values} ({f.title(theirs)})")
+        rows.append(f"| {' | '.join((title, *cells))} |")
+    return "\n".join(rows)
+
+
 def analysis(records: Sequence[Record]) -> str:
     """``ANALYSIS.md``, whole, from records of any suites; numbers of single methods are those of the largest."""
     facts = Facts(records)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from reports.analysis import analysis
+from reports.analysis import analysis, in_numbers
 from reports.build import build
 from reports.claims import brief, sentence
 from reports.frame import Runs, gather, main_suite
@@ -44,6 +44,7 @@ BLOCKS: dict[str, Callable[[Runs, list[Record]], str]] = {
     "aggregate": lambda runs, _: markdown(aggregate(runs), stacked=True),
     "counts": lambda runs, _: counts(runs),
     "sentence": lambda _, records: markdown_text(sentence(records)),
+    "numbers": lambda _, records: in_numbers(records),
     "claims": lambda _, records: brief(records),
 }
 _BLOCK = re.compile(r"<!-- begin:([\w-]+) -->\n(.*?)<!-- end:\1 -->", re.DOTALL)
