@@ -20,7 +20,7 @@ $(VENV)/.stamp: pyproject.toml
 
 install: $(VENV)/.stamp  ## the environment alone, in .venv
 
-bench: $(VENV)/.stamp  ## run SUITE (what is left of it), then tables and figures in reports/out/
+bench: $(VENV)/.stamp  ## run SUITE (what is left of it), then tables and figures in reports/out/SUITE/
 	$(PY) -m benchmark run $(SUITE) --workers $(WORKERS) $(foreach m,$(M),--method $(m)) $(foreach t,$(TASK),--task $(t)) $(if $(SEEDS),--seeds $(SEEDS))
 
 smoke:  ## every method on every task at toy budget
@@ -29,7 +29,7 @@ smoke:  ## every method on every task at toy budget
 report: $(VENV)/.stamp  ## page, tables and figures of SUITE from its records (RECORDS=folder: of its largest suite)
 	$(PY) -m benchmark report $(SUITE) $(if $(RECORDS),--results $(RECORDS))
 
-figures: $(VENV)/.stamp  ## figure FIG (number or name) of SUITE, in reports/out/figures/ (RECORDS=folder)
+figures: $(VENV)/.stamp  ## figure FIG (number or name) of SUITE, in reports/out/SUITE/figures/ (RECORDS=folder)
 	$(PY) -m benchmark figures $(FIG) $(SUITE) $(if $(RECORDS),--results $(RECORDS))
 
 test-one: $(VENV)/.stamp  ## the checks that every method must pass, for method M

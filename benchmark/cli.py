@@ -103,7 +103,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     as_json: AsJson = False,
     results: Results = RESULTS,
-    out: Out = OUT,
+    out: Out = None,
     executor: Annotated[Where, typer.Option(help="Where cells run; ray needs the extra `ray`.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster; one on this machine if none.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")] = False,
@@ -136,7 +136,9 @@ def run(
     ids, places = {record.id for record in records}, {*called.values()}
     runs = report_commands.runs_of(suite, records)[1]
     shown = {id: place for id, place in runs.items() if id in ids and place not in places} | called
-    text = report_commands.write_report(store, out, name, shown or {cell.id: cell.place for cell in cells})
+    text = report_commands.write_report(
+        store, out or OUT / name, name, shown or {cell.id: cell.place for cell in cells}
+    )
     if not quiet:
         print(text)
 

@@ -20,7 +20,7 @@ Results = Annotated[Path, typer.Option(help="Folder of the records.")]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Name, YAML file, or package.module:TASK. Repeatable.")]
 Seeds = Annotated[str | None, typer.Option(help="As in 0-4, 0,2 or 3.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Out = Annotated[Path, typer.Option(help="Folder of tables and figures.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of tables and figures; reports/out/SUITE if none.")]
 RESULTS, OUT, REFERENCE = Path("results/runs"), Path("reports/out"), Path("results/reference")
 
 

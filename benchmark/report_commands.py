@@ -36,7 +36,7 @@ def write_report(
 def report(
     suite: Shown = None,
     results: Results = RESULTS,
-    out: Out = OUT,
+    out: Out = None,
     metric: Annotated[list[str] | None, typer.Option(help="What the printed table shows. Repeatable.")] = None,
 ) -> None:
     """Tables and figures of a suite from its records."""
@@ -44,7 +44,7 @@ def report(
 
     demand("metric", metric or [], METRICS)
     store, name, expected = _to_report(suite, results)
-    print(write_report(store, out, name, expected, metric))
+    print(write_report(store, out or OUT / name, name, expected, metric))
 
 
 def runs_of(suite: str, records: Sequence["Record"], lone: bool = False, kept: bool = False) -> tuple[str, Expected]:
@@ -115,14 +115,14 @@ def figures(
     figure: Annotated[str, typer.Argument(help="Number or name, as 6 or understanding.")],
     suite: Shown = None,
     results: Results = RESULTS,
-    out: Out = OUT,
+    out: Out = None,
 ) -> None:
     """Draw one figure of a suite from its records."""
     from reports.build import one_figure
 
     store, name, expected = _to_report(suite, results)
     with as_user_error(ValueError):
-        drawn, problems = one_figure(store.root, out, figure, name, expected)
+        drawn, problems = one_figure(store.root, out or OUT / name, figure, name, expected)
     for problem in problems:
         warn(problem)
     for path in drawn:

@@ -101,7 +101,7 @@ def test_commands_and_files_of_a_page_work(page: Path, checkout: Path) -> None:
         done = subprocess.run([sys.executable, "ask.py", left.parent], **where)
         assert done.returncode == 0, done.stderr[-1500:]
     if page.stem == "add-a-method":  # the worked example stands in the tables of the run that the page shows
-        assert "RED" in (checkout / "reports/out/tables/main.md").read_text(encoding="utf-8")
+        assert "RED" in (checkout / "reports/out/quick/tables/main.md").read_text(encoding="utf-8")
         assert_beside_all_published(checkout / "both")
         assert len((checkout / "baselines/red.py").read_text(encoding="utf-8").splitlines()) <= 60
 
@@ -124,7 +124,7 @@ def test_names_shown_exist(page: Path) -> None:
     assert set(re.findall(r"python -m\s+benchmark ([a-z-]+)", text)) <= set(get_command(app).list_commands(None))
     shown = set(re.findall(r"`((?:envs|methods|baselines|benchmark|results|reports|docs)/[\w./-]*)`", text))
     written = set(re.findall(r"<!-- file: (\S+) -->", text))
-    made = {"reports/out/", "reports/out/index.html", "results/runs/", "results/cache/", "results/verified"}
+    made = {"reports/out/quick/index.html", "reports/out/paper/", "results/runs/", "results/cache/", "results/verified"}
     made.add("results/submitted")
     assert {path for path in shown if not (ROOT / path).exists()} - written - made == set()
     links = set(re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", text))
