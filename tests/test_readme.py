@@ -106,8 +106,10 @@ def test_the_analysis_sets_richer_base_data_beside_the_main_suite() -> None:
         for s in (0, 1, 2)
     ]
     more = [record("gail", "halfcheetah", s, suite="more-steps") for s in (0, 1, 2)]
+    worth = {"suite": "paper-reoptimise", "metrics": {"reoptimised_score": 41.5}}
+    more += [record("dac", "maze2d-umaze", s, **worth) for s in (0, 1, 2)]
     text = analysis([*study(3, ["diffusion-irl-value", "expert"], ["halfcheetah"]), *rich, *more])
-    assert "## Given more steps" in text
+    assert "## Given more steps" in text and r"| 41.5 \[41.5, 41.5\] | not recorded |" in text
     assert r"| 10 | 87.5 \[87.5, 87.5\] | not recorded" in text and "| 1 | not recorded" in text
 
 
