@@ -86,7 +86,8 @@ def list_(as_json: AsJson = False) -> None:
         kind = "control" if method["control"] else "reward" if method["recovers_reward"] else "no reward"
         method["title"] = f"{kind:11}{method['title']}"
     for kind, entries in found.items():
-        print(*[kind.capitalize()] * bool(entries), sep="", end="\n" * bool(entries))
+        if entries:
+            print(kind.capitalize())
         for name, entry in entries.items():
             print(f"  {name:28}{entry if isinstance(entry, str) else '{title} ({source})'.format(**entry)}")
 

@@ -109,8 +109,12 @@ def tied(runs: Runs, values: Mapping[str, Strata], sign: int, statistic: Callabl
 
 
 def _lines(runs: Runs, cells: Mapping[str, Sequence[Cell]]) -> list[Line]:
-    seen = claims().in_sight
-    return [Line(runs.methods[m] + SIGHT * (m in seen), m in runs.controls, own) for m, own in cells.items()]
+    return [_line(runs, method, own) for method, own in cells.items()]
+
+
+def _line(runs: Runs, method: str, cells: Sequence[Cell], mark: str = "") -> Line:
+    title = runs.methods[method] + SIGHT * (method in claims().in_sight) + mark
+    return Line(title, method in runs.controls, cells)
 
 
 def _metrics(runs: Runs, task: str, metrics: Sequence[str]) -> dict[str, list[Cell]]:
@@ -358,7 +362,7 @@ def worst_case(runs: Runs) -> Table:
                 value, ends = float(statistic(*strata)), interval(strata, statistic, rng_for("worst", name, method))
                 cells.append(value_cell(value, ends, SCORE, method in bold[name]))
                 row |= columns(name, value, ends)
-            lines.append(Line(runs.methods[method] + WORST * (method in marked), method in runs.controls, cells))
+            lines.append(_line(runs, method, cells, WORST * (method in marked)))
             rows.append(row)
     lines = lines or [Line("no task has a score of every method", False, [Cell(NONE), Cell(NONE)])]
     caption = (
