@@ -101,7 +101,7 @@ def test_commands_and_files_of_a_page_work(page: Path, checkout: Path) -> None:
         done = subprocess.run([sys.executable, "ask.py", left.parent], **where)
         assert done.returncode == 0, done.stderr[-1500:]
     if page.stem == "add-a-method":  # the worked example stands in the tables of the run that the page shows
-        assert "RED" in (checkout / "reports/out/quick/tables/main.md").read_text(encoding="utf-8")
+        assert "RED" in (checkout / "reports/out/smoke/tables/main.md").read_text(encoding="utf-8")
         assert_beside_all_published(checkout / "both")
         assert len((checkout / "baselines/red.py").read_text(encoding="utf-8").splitlines()) <= 60
 
