@@ -23,6 +23,7 @@ from results.store import Store
 
 REPORT_EVERY = 0.2  # seconds between two reports of one cell
 LEFT = 75  # exit code of a worker that left as asked: sysexits' "try again"
+LOST = 255  # what multiprocessing says of a worker whose server is gone: a signal to the whole group ends that too
 GRACE = 2.0  # seconds a worker gets to exit once its record stands
 
 
@@ -243,7 +244,9 @@ class Processes:
             worker.process.join(GRACE)
             code = worker.process.exitcode
             worker.end()
-            if code == LEFT or (self._asked and code == -signal.SIGTERM):  # it may be asked before it can listen
+            if code == LEFT or (
+                self._asked and code in (-signal.SIGTERM, LOST)
+            ):  # it may be asked before it can listen
                 self._forget(worker)
                 return [Left(worker.cell)]
             how = f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exited with code {code}"

@@ -77,9 +77,10 @@ def outcome(results: Path) -> dict[str, tuple[dict[str, float], dict[str, bytes]
     return found
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
+def start(arguments: list[str], start_new_session: bool = False) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmark", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=start_new_session)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:

@@ -127,6 +127,18 @@ def test_one_interrupt_writes_down_where_cells_are(desk: Desk, tmp_path: Path) -
     assert desk.run("COUNTS", extra=extra)["toy-counts"].metrics == records["toy-counts"].metrics
 
 
+def test_a_signal_to_the_whole_group_leaves_cells_as_one_to_the_run_does(desk: Desk, tmp_path: Path) -> None:
+    """As `timeout` and `scancel` send it: it also ends the server that workers are forked from."""
+    trace = tmp_path / "trace"
+    settings = ("--set", f"toy-counts.trace={trace}", "--set", "toy-counts.sleep=0.1", "--set", "toy-counts.steps=60")
+    process = start(desk.arguments("run", "COUNTS", extra=(*settings, "--workers", "1")), start_new_session=True)
+    wait_for(lambda: len(traced(trace)) >= 5)
+    os.killpg(process.pid, signal.SIGTERM)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "left    toy-counts" in out, out + errors
+    assert Store(desk.results).load() == ([], [])
+
+
 def test_two_interrupts_end_everything_at_once(desk: Desk) -> None:
     process = start(desk.arguments("run", "HANGS", extra=("--workers", "1")))
     wait_for(lambda: list(desk.results.glob(".work/*.log")))
