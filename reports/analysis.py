@@ -1,5 +1,6 @@
 """The written analysis, filled from records: what it says follows from them, so it cannot outlive them."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -8,6 +9,7 @@ import numpy as np
 from reports.claims import Claim, Finding, claims, in_sight, judge, overall, sentence
 from reports.frame import Runs, estimate, gather, main_suite
 from reports.render import TEMPLATES, clean, markdown_text
+from reports.studies import SCALE, part, setting
 from reports.wording import bounds, conditions, ended_all, number
 from results.schema import METRICS, Record
 
@@ -84,6 +86,25 @@ class Facts:
         rows = self.runs.table[(self.runs.table.task == task) & self.runs.table.method.isin(methods)]
         counts = rows.status.value_counts()
         return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+
+    def scales(self, methods: Sequence[str]) -> tuple[list[float], list[list[str]]]:
+        """Guidance scales that methods ran through, and rows of task, method, then score / ERC at each: means, the
+        one bold that the method runs with elsewhere.
+        """
+        swept = [r for r in self.records if r.variant.startswith(SCALE) and r.method in methods]
+        own = [r for r in part(self.records, swept, SCALE)[0] if r.method in methods and r.status == "ok"]
+        at, rows = sorted({setting(r, SCALE) for r in own}), []
+        for task, method in itertools.product(self.tasks, methods):
+            row = [self.tasks[task], self.title(method)]
+            for scale in at:
+                runs = [r for r in own if (r.task, r.method, setting(r, SCALE)) == (task, method, scale)]
+                means = [
+                    np.mean([r.metrics.get(m, math.nan) for r in runs]) if runs else math.nan for m in (SCORE, ERC)
+                ]
+                said = " / ".join(self.number(float(x), m) for x, m in zip(means, (SCORE, ERC), strict=True))
+                row.append(f"**{said}**" if any(not r.variant for r in runs) else said)
+            rows.append(row)
+        return at, rows
 
     def optimisation(self, method: str, task: str) -> str:
         """Loss and gradient norm at both ends of training: medians over runs of means over a tenth of the updates."""

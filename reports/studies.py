@@ -41,7 +41,7 @@ def sweep(records: Sequence[Record], prefix: str, file: str, axis: str) -> Itera
         yield Drawing(file, None, [f"no records of a suite that runs through {axis}: `python -m benchmark run {file}`"])
     for suite in suites:
         name = file if len(suites) == 1 else f"{file}-{slug(suite)}"
-        yield _sweep(*_part(records, [r for r in swept if r.suite == suite], prefix), prefix, name, axis)
+        yield _sweep(*part(records, [r for r in swept if r.suite == suite], prefix), prefix, name, axis)
 
 
 def _sweep(own: Sequence[Record], level: Collection[str], prefix: str, file: str, axis: str) -> Drawing:
@@ -56,14 +56,14 @@ def _sweep(own: Sequence[Record], level: Collection[str], prefix: str, file: str
                 values: dict[float, list[float]] = {}
                 for r in own:
                     if (r.task, r.method, r.status) == (task, method, "ok") and metric in r.metrics:
-                        at = math.nan if method in level else _setting(r, prefix)
+                        at = math.nan if method in level else setting(r, prefix)
                         values.setdefault(at, []).append(r.metrics[metric])
                 aside = APART ** (k - (len(methods) - 1) / 2)
                 _sweep_line(ax, method, values, aside, rng_for("sweep", task, method, metric))
             if not ax.lines:
                 _empty(ax)
             ax.set_xscale("log")
-            ax.set_xticks(sorted({_setting(r, prefix) for r in own if r.method not in level}))
+            ax.set_xticks(sorted({setting(r, prefix) for r in own if r.method not in level}))
             ax.xaxis.set_major_formatter("{x:g}")
             ax.xaxis.set_minor_locator(NullLocator())
             for line in (0, 100 if metric == "normalized_score" else 1):
@@ -83,7 +83,7 @@ def _sweep(own: Sequence[Record], level: Collection[str], prefix: str, file: str
     return Drawing(file, figure, [f"{lost} of {len(own)} runs did not end well and are left out"] if lost else [])
 
 
-def _part(records: Sequence[Record], swept: Sequence[Record], prefix: str) -> tuple[list[Record], set[str]]:
+def part(records: Sequence[Record], swept: Sequence[Record], prefix: str) -> tuple[list[Record], set[str]]:
     """The records of a sweep, whichever suite ran them, and those of its methods that have no such setting.
 
     A cell that another suite has left is not run again for the one that sweeps, and its record bears no variant or
@@ -104,7 +104,7 @@ def _empty(ax: Axes) -> None:
     ax.text(0.5, 0.5, "none recorded", transform=ax.transAxes, ha="center", va="center", style="italic")
 
 
-def _setting(r: Record, prefix: str) -> float:
+def setting(r: Record, prefix: str) -> float:
     """The swept setting of a run."""
     if prefix == DEMOS:
         return float(r.demos)

@@ -9,6 +9,7 @@ from made_up import TASKS, record
 
 from envs.maze2d import LARGE_TASK, distances, goal_cell
 from reports import artefacts, mazes, studies, style
+from reports.analysis import Facts
 from reports.frame import gather
 from results.schema import METRICS, Record
 
@@ -105,6 +106,8 @@ def test_what_a_suite_of_one_scale_has_left_stands_in_the_sweep_of_scales() -> N
     np.testing.assert_allclose(level, [[mean, mean]])
     labels = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
     assert labels == ["Oracle diffuser†", "Unguided diffuser†"]
+    scales, (row,) = Facts(made).scales(["oracle-diffuser"])
+    assert scales == [0.3, 1, 3] and [cell.startswith("**") for cell in row[2:]] == [False, True, False]
 
 
 def test_figure_10_shows_how_good_plans_are_or_that_it_was_not_recorded() -> None:
