@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports.claims import Claim, Finding, claims, in_sight, judge, overall, sentence
+from reports.claims import ORIGINS, Claim, Finding, claims, in_sight, judge, named, overall, sentence
 from reports.frame import Runs, estimate, gather, main_suite
 from reports.render import TEMPLATES, clean, markdown_text
 from reports.studies import SCALE, part, setting
@@ -142,7 +142,8 @@ def analysis(records: Sequence[Record]) -> str:
     text = TEMPLATES.get_template("analysis.md").render(
         f=facts,
         tasks=facts.tasks,
-        sentences=[markdown_text(sentence(records, [by])) for by in ("thesis", "failure modes", "fixes")],
+        sentences=[markdown_text(sentence(records, [by])) for by in ORIGINS],
+        named=[markdown_text(line) for line in named(records, [*ORIGINS])],
         suite=clean(next(iter(facts.runs.records.values())).suite),
         seeds=facts.runs.table.seed.nunique(),
         ended=ended_all(facts.runs),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -316,16 +316,36 @@ def _told(claim: Claim, findings: Sequence[Finding], verdict: Verdict) -> str:
     """A claim in a few words, and where a refuted one is supported all the same."""
     several = len(claim.metrics) > 1
     holds = [f.task + f" in {short_label(f.metric)}" * several for f in findings if f.verdict == "supported"]
-    return claim.short + f", shown only on {' and '.join(holds)}" * (verdict == "refuted" and bool(holds))
+    return claim.short + f" (shown only on {' and '.join(holds)})" * (verdict == "refuted" and bool(holds))
 
 
-def sentence(records: Iterable[Record], by: Sequence[str] = ("thesis", "beyond the thesis", "fixes")) -> str:
-    """The verdict on the claims of some of :data:`ORIGINS` in one sentence, losses first."""
-    judged, parts = [(claim, found, overall(found)) for claim, found in judge(records)], list[str]()
-    for origin in by:
-        of = {v: [_told(c, f, v) for c, f, given in judged if (c.by, given) == (origin, v)] for v in get_args(Verdict)}
-        named = {v: f"{len(told) or 'none'}" + f" ({'; '.join(told)})" * bool(told) for v, told in of.items()}
-        said = f"refute {named['refuted']}, support {named['supported']}, leave {len(of['undecided']) or 'none'} open"
-        who = "they" if parts else "these records"
-        parts.append(f"of the {sum(map(len, of.values()))} claims {ORIGINS[origin]} {who} {said}")
+TOLD = ("thesis", "beyond the thesis", "fixes")
+
+
+def _by_verdict(records: Iterable[Record], by: Sequence[str]) -> dict[str, dict[Verdict, list[str]]]:
+    """Claims in a few words each, by :data:`ORIGINS` and what became of them, losses first."""
+    judged = [(c, found, overall(found)) for c, found in judge(records)]
+    order: tuple[Verdict, ...] = ("refuted", "supported", "undecided")
+    return {
+        o: {v: [_told(c, found, v) for c, found, given in judged if (c.by, given) == (o, v)] for v in order} for o in by
+    }
+
+
+def sentence(records: Iterable[Record], by: Sequence[str] = TOLD) -> str:
+    """How many claims of some of :data:`ORIGINS` hold, in one sentence, losses first."""
+    parts = list[str]()
+    for origin, of in _by_verdict(records, by).items():
+        refuted, supported, left = (len(told) or "none" for told in of.values())
+        said = f"{'they' if parts else 'these records'} refute {refuted}, support {supported}, leave {left} open"
+        parts.append(f"of the {sum(map(len, of.values()))} claims {ORIGINS[origin]} {said}")
     return "O" + "; ".join(parts)[1:] + "."
+
+
+def named(records: Iterable[Record], by: Sequence[str] = TOLD) -> list[str]:
+    """Which claims those are that are decided: a line per origin and verdict."""
+    return [
+        f"{verdict.capitalize()} among those {ORIGINS[origin]}: {'; '.join(told)}."
+        for origin, of in _by_verdict(records, by).items()
+        for verdict, told in of.items()
+        if told and verdict != "undecided"
+    ]

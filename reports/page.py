@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from reports.claims import SIGHT, claims, sentence
+from reports.claims import SIGHT, claims, named, sentence
 from reports.frame import Runs, entry, estimate
 from reports.gallery import Shown
 from reports.render import TEMPLATES, Table, clean, html_table
@@ -54,6 +54,7 @@ def page(
         "suite": suite or ", ".join(sorted({r.suite for r in runs.records.values()})),
         "ended": ended_all(runs),
         "verdict": sentence(evidence),
+        "named": named(evidence),
         "marked": MARKED,
         "conditions": conditions(runs),
         "tables": [(t.name, Markup(html_table(t))) for t in tables],
