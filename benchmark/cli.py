@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import sys
 from collections import Counter
@@ -82,6 +83,7 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(found, indent=1))
         return
+    found["suites"] = {name: re.split(r"[.:;] ", text)[0] for name, text in found["suites"].items()}
     for method in found["methods"].values():
         kind = "control" if method["control"] else "reward" if method["recovers_reward"] else "no reward"
         method["title"] = f"{kind:11}{method['title']}"
@@ -90,6 +92,7 @@ def list_(as_json: AsJson = False) -> None:
             print(kind.capitalize())
         for name, entry in entries.items():
             print(f"  {name:28}{entry if isinstance(entry, str) else '{title} ({source})'.format(**entry)}")
+    print("--json adds settings, modules and whole descriptions.")
 
 
 @app.command()

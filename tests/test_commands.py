@@ -187,6 +187,7 @@ def test_list_says_what_is_there(desk: Desk) -> None:
     assert found["tasks"].keys() >= {"maze2d-umaze", "maze2d-large"}
     assert found["suites"].keys() >= {"smoke", "quick", "paper", "demos", "guidance"}
     assert all(method["source"] for method in found["methods"].values())
+    assert " How strongly to guide\n" in desk.do("list")[1]  # a line each; whole descriptions with --json
 
 
 @pytest.fixture
