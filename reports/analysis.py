@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from reports.claims import ORIGINS, Claim, Finding, claims, in_sight, judge, named, overall, sentence
 from reports.frame import Runs, estimate, gather, main_suite
@@ -86,6 +87,11 @@ class Facts:
         rows = self.runs.table[(self.runs.table.task == task) & self.runs.table.method.isin(methods)]
         counts = rows.status.value_counts()
         return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+
+    def agreement(self, task: str, one: str, other: str) -> str:
+        """Spearman's correlation of two metrics over the contestants' runs on a task, and how many those are."""
+        rows = self.runs.table[(self.runs.table.task == task) & ~self.runs.table.control].dropna(subset=[one, other])
+        return markdown_text(f"{number(float(spearmanr(rows[one], rows[other])[0]), ERC)} (n = {len(rows)})")
 
     def scales(self, methods: Sequence[str]) -> tuple[list[float], list[list[str]]]:
         """Guidance scales that methods ran through, and rows of task, method, then score / ERC at each: means, the
