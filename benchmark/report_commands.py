@@ -141,8 +141,8 @@ def keep(
 ) -> None:
     """Copy a suite's records, and what figures show of the first and worst run of each cell, over its older ones.
 
-    A run that it shares with another suite is kept under its name, but one that it runs through and that stands there
-    as another suite's plain run stays that.
+    A run that it shares with another suite is kept under its name, but a plain run that stands there stays the other's
+    where this suite runs through something.
     """
     import shutil
 
@@ -151,7 +151,8 @@ def keep(
 
     store, name, expected = _to_report(suite, results, kept=True)
     cells, there = {cell.id: cell for cell in grid_of(suite)[1]}, Store(into).load()[0]
-    plain = {r.id for r in there if not r.variant and r.id in cells and cells[r.id].variant}
+    sweeps = {cell.suite for cell in cells.values() if cell.variant}
+    plain = {r.id for r in there if not r.variant and r.id in cells and cells[r.id].suite in sweeps - {r.suite}}
     names = {id: cell.suite for id, cell in cells.items()}
     found = [r for r in store.load()[0] if (r.id in expected if expected else r.suite == name) and r.id not in plain]
     records = [r.model_copy(update={"suite": names.get(r.id, r.suite)}) for r in found]

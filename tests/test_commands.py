@@ -156,11 +156,18 @@ def test_a_plain_run_is_not_taken_by_a_suite_that_runs_through_it(desk: Desk, tm
     desk.suite.write_text(SUITE.replace("methods: []", "methods: [random]"))
     swept, words = tmp_path / "swept.yaml", ("--results", str(desk.results), "--into", str(tmp_path / "kept"))
     swept.write_text("include: mine.yaml\ndemos: {all: [3, 4]}\n")
-    for suite in (desk.suite, swept):
+    other = tmp_path / "other.yaml"  # has the plain run too, beside those it runs through
+    other.write_text("include: mine.yaml\nmethods: [random, bc]\nsweep: {bc: {updates: [1, 2]}}\n")
+    for suite in (desk.suite, swept, other):
         assert desk.do("run", str(suite), "--results", str(desk.results), "--no-report", "--workers", "0")[0] == 0
         assert desk.do("keep", str(suite), *words)[0] == 0
     kept = Store(tmp_path / "kept").load()[0]
-    assert sorted((r.suite, r.demos, r.variant) for r in kept) == [("mine", 3, ""), ("swept", 4, "demos=4")]
+    assert sorted((r.suite, r.demos, r.variant) for r in kept) == [
+        ("mine", 3, ""),
+        ("other", 3, "updates=1"),
+        ("other", 3, "updates=2"),
+        ("swept", 4, "demos=4"),
+    ]
 
 
 def test_report_without_records_says_what_to_run(desk: Desk) -> None:
