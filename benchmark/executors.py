@@ -244,9 +244,8 @@ class Processes:
             worker.process.join(GRACE)
             code = worker.process.exitcode
             worker.end()
-            if code == LEFT or (
-                self._asked and code in (-signal.SIGTERM, LOST)
-            ):  # it may be asked before it can listen
+            # one that is asked before it can listen dies of it
+            if code == LEFT or (self._asked and code in (-signal.SIGTERM, LOST)):
                 self._forget(worker)
                 return [Left(worker.cell)]
             how = f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exited with code {code}"

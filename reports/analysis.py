@@ -93,7 +93,7 @@ class Facts:
         rows = self.runs.table[(self.runs.table.task == task) & ~self.runs.table.control].dropna(subset=[one, other])
         return markdown_text(f"{number(float(spearmanr(rows[one], rows[other])[0]), ERC)} (n = {len(rows)})")
 
-    def scales(self, methods: Sequence[str]) -> tuple[list[float], list[list[str]]]:
+    def scales(self, methods: Sequence[str]) -> tuple[list[str], list[list[str]]]:
         """Guidance scales that methods ran through, and rows of task, method, then score / ERC at each: means, the
         one bold that the method runs with elsewhere.
         """
@@ -104,13 +104,11 @@ class Facts:
             row = [self.tasks[task], self.title(method)]
             for scale in at:
                 runs = [r for r in own if (r.task, r.method, setting(r, SCALE)) == (task, method, scale)]
-                means = [
-                    np.mean([r.metrics.get(m, math.nan) for r in runs]) if runs else math.nan for m in (SCORE, ERC)
-                ]
-                said = " / ".join(self.number(float(x), m) for x, m in zip(means, (SCORE, ERC), strict=True))
+                means = [number(float(np.mean([r.metrics[m] for r in runs])), m) for m in (SCORE, ERC) if runs]
+                said = " / ".join(means) or "not run"
                 row.append(f"**{said}**" if any(not r.variant for r in runs) else said)
             rows.append(row)
-        return at, rows
+        return [f"{scale:g}" for scale in at], rows
 
     def optimisation(self, method: str, task: str) -> str:
         """Loss and gradient norm at both ends of training: medians over runs of means over a tenth of the updates."""
