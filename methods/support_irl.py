@@ -13,7 +13,7 @@ from pydantic import Field
 
 from envs.problem import Problem, Trajectories
 from methods.base import Config, Learned
-from methods.density_ratio import fit_ratio
+from methods.density_ratio import RatioReward, fit_ratio
 from methods.value import fit_value
 from methods.value_irl import METHODS as VALUE_METHODS
 from methods.value_irl import ValueIRL, known, planned
@@ -51,6 +51,27 @@ def smoothed(base: Trajectories, config: Support, rng: np.random.Generator) -> T
     )
 
 
+def fit_supported(
+    problem: Problem, config: SupportIRL, rng: np.random.Generator
+) -> tuple[RatioReward, list[dict[str, float]]]:
+    """The density ratio of demonstrations to smoothed base data.
+
+    Args:
+        problem: its demonstrations and base data.
+        config: settings.
+        rng: decides all draws.
+
+    Returns:
+        the reward, and a curve of the loss.
+
+    Raises:
+        Diverged: the loss left all bounds.
+    """
+    told = copy.copy(problem)  # dataclasses.replace would ask for the environment, in which no ratio is fitted
+    object.__setattr__(told, "base", smoothed(problem.base, config.support, rng))
+    return fit_ratio(told, config.ratio, rng)
+
+
 def fit(problem: Problem, config: SupportIRL, rng: np.random.Generator) -> Learned:
     """Learns the reward against smoothed base data; value and policy are those of the fix, on the data themselves.
 
@@ -62,9 +83,7 @@ def fit(problem: Problem, config: SupportIRL, rng: np.random.Generator) -> Learn
     Raises:
         Diverged: a loss left all bounds.
     """
-    told = copy.copy(problem)  # dataclasses.replace would ask for the environment, which no reward is fitted in
-    object.__setattr__(told, "base", smoothed(problem.base, config.support, rng))
-    reward, curve = fit_ratio(told, config.ratio, rng)
+    reward, curve = fit_supported(problem, config, rng)
     problem.progress(0.2, {})
     value = fit_value(known(problem, config.demonstrated), reward, config.value, rng, problem.checkpoint, curve)
     problem.progress(0.4, {})

@@ -26,6 +26,7 @@ from methods.planner import Planner, Planning, window_reward
 from methods.pretraining import TOY, base_model, key, ship
 from methods.rewards import StepReward
 from methods.similarity import SIMILARITIES, mse
+from methods.support_irl import Support, SupportIRL, fit_supported, smoothed
 from methods.unet import TemporalUNet
 from methods.value import Value, Valuing, fit_value
 from methods.value_irl import HEAVIEST, FineTuning, ValueIRL, fine_tuned, known, regressed, weighted, weights
@@ -69,6 +70,32 @@ def test_logit_is_the_log_ratio_of_two_gaussians(made_up: Problem) -> None:
         assert (logit - (x[:, 0] - 0.5)).abs().max() < 0.35
         assert torch.allclose(reward(x, x, x), torch.nn.functional.softplus(logit))
     assert curve[-1]["classifier_loss"] < curve[0]["classifier_loss"]
+
+
+def test_smoothed_base_data_are_the_data_and_noise_beside_some() -> None:
+    base = noise(3.0, episodes=60)
+    found = smoothed(base, Support(share=0.75, spread=2.0), np.random.default_rng(0))
+    assert len(found) == 240 and np.array_equal(found.obs[:60], base.obs)
+    assert found.obs[60:].mean() == pytest.approx(3.0, abs=0.1)
+    assert found.obs[60:].std() == pytest.approx(math.sqrt(1 + 4), rel=0.05)
+    for wrong in ({"share": 1.0}, {"share": 0.0}, {"spread": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Support(**wrong)
+
+
+def test_supported_logit_is_the_log_ratio_to_the_smoothed_density(made_up: Problem) -> None:
+    """log N(x; 1, 1) - log (N(x; 0, 1) + N(x; 0, 2)) / 2 for half of the negatives with noise of one deviation.
+
+    Without that noise it rises on and on, at x = 4 to 3.5; with it, it has turned by then.
+    """
+    config = SupportIRL(ratio=Ratio(updates=1500, penalty=0.0, learning_rate=3e-3))
+    reward, _ = fit_supported(made_up, config, np.random.default_rng(0))
+    x = torch.linspace(-1, 4, 51)[:, None]
+    with torch.no_grad():
+        logit = reward.logit(reward.features(x), torch.zeros_like(x))
+    broad = torch.distributions.Normal(0.0, torch.tensor([1.0, math.sqrt(2)])).log_prob(x).exp().mean(-1).log()
+    exact = torch.distributions.Normal(1.0, 1.0).log_prob(x[:, 0]) - broad
+    assert (logit - exact)[:41].abs().max() < 0.35 and (logit - exact).abs().max() < 1
 
 
 def test_gradient_penalty_flattens_the_reward(made_up: Problem) -> None:
