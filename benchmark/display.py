@@ -19,6 +19,7 @@ from results.schema import Record
 
 STYLES = {"ok": "green", "failed": "red", "timeout": "red", "skipped": "yellow"}
 SHOWN_VALUES = 3
+TOLD_S = 300.0  # plain lines tell of a running cell this often
 CLOCKS = ("env_steps", "gradient_steps")
 
 
@@ -72,6 +73,7 @@ class Events:
 class _Running:
     cell: Cell
     begun: float = field(default_factory=time.monotonic)
+    told: float = field(default_factory=time.monotonic)
     fraction: float = 0.0
     values: dict[str, float] = field(default_factory=dict)
     first: tuple[float, float] | None = None  # time and environment steps when it was first heard of
@@ -120,8 +122,12 @@ class Display(Listener):
         self._running[cell.id] = _Running(cell)
 
     def progressed(self, cell: Cell, fraction: float, values: dict[str, float]) -> None:
-        if cell.id in self._running:
-            self._running[cell.id].heard(fraction, values)
+        if one := self._running.get(cell.id):
+            one.heard(fraction, values)
+            if not self._live.is_started and time.monotonic() - one.told >= TOLD_S:
+                one.told = time.monotonic()
+                said = " · ".join(filter(None, [f"running {one.fraction:.0%}", *self._said(one)]))
+                self._console.print(said, highlight=False, soft_wrap=True, markup=False)
         if self._events is not None:
             self._events.progressed(cell, values)
 
@@ -166,6 +172,12 @@ class Display(Listener):
             usual = spent / one.fraction
         return "" if usual is None else f"{clock(usual - spent)} left"
 
+    def _said(self, one: _Running) -> tuple[str, ...]:
+        """A running cell, how long it has run, how long it may still, its speed and latest values."""
+        values = [(name, value) for name, value in one.values.items() if name not in CLOCKS][:SHOWN_VALUES]
+        said = "  ".join(f"{name} {value:.4g}" for name, value in values)
+        return str(one.cell), clock(time.monotonic() - one.begun), self._left_of(one), one.speed, said
+
     def _render(self) -> Group:
         done = sum(self._counts.values())
         head = Table.grid(padding=(0, 1))
@@ -177,13 +189,5 @@ class Display(Listener):
         head.add_row(ProgressBar(self._total, done, width=30), counts)
         rows = Table.grid(padding=(0, 2))
         for one in self._running.values():
-            told = [(name, value) for name, value in one.values.items() if name not in CLOCKS]
-            rows.add_row(
-                ProgressBar(1.0, min(1.0, one.fraction), width=12),
-                Text(str(one.cell)),
-                f"{clock(time.monotonic() - one.begun)}",
-                self._left_of(one),
-                one.speed,
-                Text("  ".join(f"{name} {value:.4g}" for name, value in told[:SHOWN_VALUES])),
-            )
+            rows.add_row(ProgressBar(1.0, min(1.0, one.fraction), width=12), *map(Text, self._said(one)))
         return Group(head, rows)

@@ -43,6 +43,21 @@ def test_tensorboard_gets_events_of_every_cell(desk: Desk, tmp_path: Path) -> No
     assert live == pytest.approx([*[row["score"] for row in shown.curve], final], 1e-5) and len(live) == 4
 
 
+def test_plain_lines_tell_of_long_cells_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = load_suite("smoke")[1].model_copy(update={"methods": ["random"], "tasks": ["maze2d-umaze"]})
+    (cell,), console = cells("any", suite, registry.discover()), Console(file=io.StringIO(), width=80)
+    with Display(Plan([], [cell], Past([])), 1, console) as display:
+        display.started(cell)
+        display.progressed(cell, 0.1, {"env_steps": 10})
+        with monkeypatch.context() as now:
+            now.setattr("benchmark.display.TOLD_S", 0.0)
+            display.progressed(cell, 0.4, {"env_steps": 5000, "loss": 0.5})
+        display.progressed(cell, 0.5, {"env_steps": 6000, "loss": 0.25})
+    (line,) = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert line.startswith("running 40% · random · maze2d-umaze · seed 0 · 0:00:00 · 0:00:00 left · ")
+    assert line.endswith(" env steps/s · loss 0.5")
+
+
 def test_the_display_shows_counts_progress_and_time_left() -> None:
     found = registry.discover()
     suite = load_suite("smoke")[1].model_copy(update={"methods": ["expert", "random"], "tasks": ["maze2d-umaze"]})
