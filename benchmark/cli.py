@@ -111,7 +111,7 @@ def run(
     executor: Annotated[Where, typer.Option(help="Where cells run; ray needs the extra `ray`.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster; one on this machine if none.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")] = False,
-    plain_lines: Annotated[bool, typer.Option("--plain", help="Print lines, as to a file, also on a terminal.")] = False,
+    plain_lines: Annotated[bool, typer.Option("--plain", help="Lines as in a file, on a terminal too.")] = False,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder that gets TensorBoard events per cell.")] = None,
     reporting: Annotated[bool, typer.Option("--report/--no-report", help="Write tables and figures.")] = True,
 ) -> None:

@@ -144,12 +144,12 @@ class Evidence:
             m: {s: r.metrics[metric] for s, r in cell.items() if metric in r.metrics and _counts(r, claim.where)}
             for m, cell in cells.items()
         }
-        if claim.where:
-            of = {s: [v[s] for v in known.values() if s in v] for s in seeds}
-            return {s: (f"{claim.ours} that do", float(np.mean(v))) for s, v in of.items() if v}
         if len(known) == 1:
             ((only, values),) = known.items()
             return {s: (only, v) for s, v in values.items()}
+        if claim.where:
+            of = {s: [v[s] for v in known.values() if s in v] for s in seeds}
+            return {s: (f"{claim.ours} that do", float(np.mean(v))) for s, v in of.items() if v}
         sign = METRICS[metric].better
         whole = {m: v for m, v in known.items() if v.keys() == seeds}
         found: Values = {}

@@ -163,6 +163,16 @@ def test_numbers_of_demonstrations_and_conditions() -> None:
     assert verdict == "refuted"
     assert findings[0].means[0] == pytest.approx(0.32)  # AIRL imitates poorly and is not asked
 
+    def worth(method: str, erc: float, score: float) -> list[Record]:
+        values = enumerate(level(score))
+        return [record(method, UMAZE, s, metrics={"erc_pearson": erc, "reoptimised_score": v}) for s, v in values]
+
+    verdict, findings = found(
+        [*worth("gail", 0.95, 120), *worth("airl", 0.95, 40), *worth("dac", 0.5, 10)], "erc-is-safe"
+    )
+    assert verdict == "refuted"  # each alone: one that is worth much does not make up for one that is not
+    assert {f.sides[0]: f.verdict for f in findings if f.n} == {"AIRL": "refuted", "GAIL": "supported"}
+
 
 def test_a_sweep_has_the_runs_that_are_kept_under_another_suites_name() -> None:
     few = runs("bc", CHEETAH, level(10), demos=1, suite="sweep", variant="demos=1")
