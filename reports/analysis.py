@@ -33,6 +33,19 @@ class Facts:
         """The same of another suite, whose methods are called as :func:`reports.frame.entry` says; None if not run."""
         return Facts(self.records, suite) if any(r.suite == suite for r in self.records) else None
 
+    def with_budgets(self, suites: Sequence[str]) -> list[tuple[str, str, "Facts"]]:
+        """Task, method and suite, this one and those named, of each cell that acts in the environment in several."""
+        among, rows = [self, *filter(None, map(self.of, suites))], []
+        for task, method in itertools.product(self.tasks, self.runs.methods):
+            found = [(task, method, s) for s in among if s.mean(method, task, "env_steps") > 0]
+            rows += found if len(found) > 1 else []
+        return rows
+
+    @property
+    def suite(self) -> str:
+        """The name of the suite, as printed."""
+        return clean(next(iter(self.runs.records.values())).suite)
+
     @property
     def tasks(self) -> dict[str, str]:
         """Titles of the tasks, as printed."""
@@ -148,7 +161,7 @@ def analysis(records: Sequence[Record]) -> str:
         tasks=facts.tasks,
         sentences=[markdown_text(sentence(records, [by])) for by in ORIGINS],
         named=[markdown_text(line) for line in named(records, [*ORIGINS])],
-        suite=clean(next(iter(facts.runs.records.values())).suite),
+        suite=facts.suite,
         seeds=facts.runs.table.seed.nunique(),
         ended=ended_all(facts.runs),
         isfinite=math.isfinite,

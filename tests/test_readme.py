@@ -105,11 +105,17 @@ def test_the_analysis_sets_richer_base_data_beside_the_main_suite() -> None:
         record("diffusion-irl-value", "halfcheetah-full-replay", s, metrics={"score_seen": 87.5}, **given)
         for s in (0, 1, 2)
     ]
-    more = [record("gail", "halfcheetah", s, suite="more-steps") for s in (0, 1, 2)]
+    few, many = ({"env_steps": steps, "cpu_seconds": 90.0} for steps in (100_000, 2_500_000))
+    more = [record("gail", "halfcheetah", s, suite="five-minutes", **many) for s in (0, 1, 2)]
+    more += [record("airl", "maze2d-umaze", s, suite="five-minutes", **many) for s in (0, 1, 2)]
     worth = {"suite": "paper-reoptimise", "metrics": {"reoptimised_score": 41.5}}
     more += [record("dac", "maze2d-umaze", s, **worth) for s in (0, 1, 2)]
-    text = analysis([*study(3, ["diffusion-irl-value", "expert"], ["halfcheetah"]), *rich, *more])
-    assert "## Given more steps" in text and r"| 41.5 \[41.5, 41.5\] | not recorded |" in text
+    own = [record("gail", "halfcheetah", s, **few) for s in (0, 1, 2)]
+    text = analysis([*study(3, ["diffusion-irl-value", "expert"], ["halfcheetah"]), *own, *rich, *more])
+    assert "| HalfCheetah | GAIL | `made-up` | 100,000 | 1.5 |" in text
+    assert "| HalfCheetah | GAIL | `five-minutes` | 2,500,000 | 1.5 |" in text
+    assert "U-Maze | AIRL |" not in text  # nothing stands beside it
+    assert r"| 41.5 \[41.5, 41.5\] | not recorded |" in text
     assert r"| 10 | 87.5 \[87.5, 87.5\] | not recorded" in text and "| 1 | not recorded" in text
 
 
