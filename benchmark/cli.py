@@ -35,6 +35,7 @@ from benchmark.options import (
     warn_unavailable,
 )
 from benchmark.running import How, Where, execute, print_plan
+from methods.tuned import FOLDER as STUDIES
 
 app = typer.Typer(
     help="irlbench: a benchmark of inverse reinforcement learning.",
@@ -49,6 +50,7 @@ app.add_typer(result_commands.app, name="results")
 # read by numerical libraries when they are first imported: one thread each, so that results do not depend on the cores
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 TUNING, VERIFIED = Path("results/tuning"), Path("results/verified")
+INTO = "Folder of the studies' outcomes; methods run with what those of the default chose."
 CORES = os.cpu_count() or 1
 Workers = Annotated[int, typer.Option(min=0, help="Cells at a time; 0 runs in this process.")]
 GUIDE = "docs/add-a-method.md"
@@ -278,6 +280,7 @@ def tune(
     steps: Annotated[int | None, typer.Option(min=1, help="Environment steps of a trial, not the suite's.")] = None,
     seeds: Annotated[str, typer.Option(help="1000 and above: suites use those below.")] = "1000,1001",
     folder: Annotated[Path, typer.Option(help="Folder of the journals, from which studies go on.")] = TUNING,
+    into: Annotated[Path, typer.Option(help=INTO)] = STUDIES,
     workers: Annotated[int, typer.Option(min=1, help="Trials at a time, each in a process of its own.")] = 1,
 ) -> None:
     """Search settings by behaviour, without the true reward: a study of each method on each task."""
@@ -285,7 +288,6 @@ def tune(
 
     from benchmark.suite import load_suite
     from benchmark.tune import Study, processes, run
-    from methods.tuned import FOLDER
 
     registry, content, wanted, names = discovered(), load_suite(suite)[1], seeds_of(seeds), {}
     content = content.model_copy(update={"step_budget": {"all": steps}}) if steps else content
@@ -299,7 +301,7 @@ def tune(
     with processes(workers, content, wanted) as submit:
         run(list(names), trials, seconds, told, lambda study, chosen: submit(*names[study], chosen), workers)
     for study in names:
-        print(f"{study.write(FOLDER)}: {study.outcome()['chosen']}")
+        print(f"{study.write(into)}: {study.outcome()['chosen']}")
 
 
 @app.command()
@@ -308,6 +310,7 @@ def confirm(
     tasks: Annotated[str, typer.Argument(help="Names of tasks, joined by commas.")],
     suite: Annotated[str, typer.Option(help="Suite that gives budget and demonstrations.")] = "quick",
     seeds: Annotated[str, typer.Option(help="1000 and above, not the studies'.")] = "1001,1002",
+    into: Annotated[Path, typer.Option(help=INTO)] = STUDIES,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
 ) -> None:
     """Decide between a study's best settings and what stood before, on fresh seeds and from starts anywhere."""
@@ -315,11 +318,10 @@ def confirm(
     from benchmark.confirm import confirm as second_round
     from benchmark.suite import load_suite
     from benchmark.tune import processes, terms
-    from methods.tuned import FOLDER
 
     registry, content, fresh, paths = discovered(), load_suite(suite)[1], seeds_of(seeds), []
     for task, method in product(tasks.split(","), methods.split(",")):
-        path = FOLDER / f"{method}--{task}.json"
+        path = into / f"{method}--{task}.json"
         if not path.exists():
             raise UserError(f"{path}: no such study; `python -m benchmark tune` makes one")
         study, given = json.loads(path.read_text()), terms(content, method, registry.task(task)[0])

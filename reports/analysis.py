@@ -41,6 +41,18 @@ class Facts:
             rows += found if len(found) > 1 else []
         return rows
 
+    def on_the_way(self, task: str, method: str) -> str:
+        """Mean score after a quarter, half and three quarters of the environment steps, between those looked at."""
+        at = []
+        for curve in self.runs.curves(task, method):
+            seen = [(r["env_steps"], r["score"]) for r in curve if "score" in r]
+            if seen:
+                steps, scores = zip(*seen, strict=True)
+                at.append(
+                    np.interp(np.array([0.25, 0.5, 0.75]) * max(r.get("env_steps", 0) for r in curve), steps, scores)
+                )
+        return ", ".join(markdown_text(number(x, SCORE)) for x in np.mean(at, 0)) if at else "not recorded"
+
     @property
     def suite(self) -> str:
         """The name of the suite, as printed."""

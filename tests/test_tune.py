@@ -97,8 +97,7 @@ def test_no_settings_are_tried_twice_while_others_are_left(tmp_path: Path) -> No
     assert [trial["settings"] for trial in again.outcome()["trials"]] == [asked[k] for k in (1, 0, 3, 5)]
 
 
-def test_the_command_writes_the_study(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuned, "FOLDER", tmp_path / "studies")
+def test_the_command_writes_the_study(tmp_path: Path, desk: Desk) -> None:
     desk.suite.write_text(desk.suite.read_text() + "demos: {all: 3}\n")
     budget = ("--trials", "2", "--seconds", "600", "--suite", str(desk.suite), "--steps", "7", "--seeds", "1003")
     command = (
@@ -108,6 +107,8 @@ def test_the_command_writes_the_study(tmp_path: Path, desk: Desk, monkeypatch: p
         *budget,
         "--folder",
         str(tmp_path / "journals"),
+        "--into",
+        str(tmp_path / "studies"),
     )
     code, out, errors = desk.do(*command)
     assert code == 0, errors
@@ -130,13 +131,11 @@ def test_studies_take_turns(tmp_path: Path) -> None:
     assert [number for _, number in told] == [0, 0, 1, 1] and len(set(told)) == 4
 
 
-def test_trials_of_several_studies_run_in_other_processes(
-    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tuned, "FOLDER", tmp_path / "studies")
+def test_trials_of_several_studies_run_in_other_processes(tmp_path: Path, desk: Desk) -> None:
     budget = ("--trials", "2", "--suite", str(desk.suite), "--steps", "7", "--seeds", "1003", "--workers", "2")
     tasks = "maze2d-umaze,maze2d-large"
-    code, out, errors = desk.do("tune", "tests.test_tune:STEER", tasks, *budget, "--folder", str(tmp_path / "journals"))
+    folders = ("--folder", str(tmp_path / "journals"), "--into", str(tmp_path / "studies"))
+    code, out, errors = desk.do("tune", "tests.test_tune:STEER", tasks, *budget, *folders)
     assert code == 0, errors
     told = {line.split(":")[0] for line in out.splitlines()[:4]}
     assert told == {f"steer--maze2d-{maze} {number}" for maze in ("umaze", "large") for number in (0, 1)}
@@ -169,11 +168,8 @@ def test_evaluated_seeds_and_nothing_to_search_are_refused(tmp_path: Path) -> No
         study(tmp_path, method())
 
 
-def test_the_second_round_keeps_what_wins_on_fresh_seeds(
-    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_second_round_keeps_what_wins_on_fresh_seeds(tmp_path: Path, desk: Desk) -> None:
     """Luck of the first round does not last: gain -10 was found better than 10 there. Where nothing won, none runs."""
-    monkeypatch.setattr(tuned, "FOLDER", tmp_path)
 
     def found(task: str, *values: tuple[float, float]) -> Path:
         trials = [{"value": value, "settings": {"gain": gain}} for gain, value in values]
@@ -185,7 +181,8 @@ def test_the_second_round_keeps_what_wins_on_fresh_seeds(
     desk.suite.write_text(desk.suite.read_text() + "demos: {all: 3}\n")
 
     lucky, settled = found("maze2d-umaze", (10.0, 0.2), (-10.0, 0.1)), found("maze2d-large", (10.0, 0.1), (0.0, 0.2))
-    command = ("confirm", "tests.test_tune:STEER", "maze2d-umaze,maze2d-large", "--suite", str(desk.suite))
+    into = ("--into", str(tmp_path))
+    command = ("confirm", "tests.test_tune:STEER", "maze2d-umaze,maze2d-large", *into, "--suite", str(desk.suite))
     code, out, errors = desk.do(*command, "--seeds", "1001")
     assert code == 0, errors
     assert len(out.splitlines()) == 3 and "chosen: {'gain': 10.0}" in out.splitlines()[-1]
@@ -199,9 +196,9 @@ def test_the_second_round_keeps_what_wins_on_fresh_seeds(
     for seeds, words in (("1000", "must be fresh"), ("0", "must be fresh")):
         code, _, errors = desk.do(*command, "--seeds", seeds)
         assert code == 2 and words in errors
-    code, _, errors = desk.do(*command[:3], "--seeds", "1001")  # under suite quick
+    code, _, errors = desk.do(*command[:5], "--seeds", "1001")  # under suite quick
     assert code == 2 and "the study had {'step_budget': 4000, " in errors and "take the study's suite" in errors
-    code, _, errors = desk.do("confirm", "bc", "maze2d-umaze", "--seeds", "1001")
+    code, _, errors = desk.do("confirm", "bc", "maze2d-umaze", *into, "--seeds", "1001")
     assert code == 2 and "no such study" in errors
 
 
