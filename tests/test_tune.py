@@ -10,8 +10,8 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.registry import discover
-from benchmark.suite import Suite, load_suite, settings_of
-from benchmark.tune import FIRST_SEED, Attempt, Study, attempt, run
+from benchmark.suite import FOLDER, Suite, load_suite, settings_of
+from benchmark.tune import FIRST_SEED, Attempt, Study, attempt, run, terms
 from envs.maze2d import LARGE_TASK, UMAZE_TASK
 from envs.problem import Floats, Problem
 from methods import tuned
@@ -234,3 +234,15 @@ def test_every_value_to_search_is_one_that_its_method_takes() -> None:
         for name, values in found.search.items():
             tried = {str(found.config(**tuned.with_settings({}, {name: value}))) for value in values}
             assert len(tried) == len(values) > 1, (found.name, name)
+
+
+def test_suites_run_with_what_studies_at_their_own_budgets_chose() -> None:
+    """Beside suites lie studies at more steps than quick's: made alike, both rounds; their choice is what suites run."""
+    found = [json.loads(path.read_text()) for path in sorted((FOLDER / "studies").glob("*.json"))]
+    assert found
+    posed = load_suite("more-steps")[1]
+    for one in found:
+        assert one.items() >= terms(posed, one["method"], FOUND.task(one["task"])[0]).items()
+        assert (len(one["trials"]), one["seeds"], one["confirmation"]["seeds"]) == (10, [1000], [1001, 1002])
+        settings = [load_suite(name)[1].settings for name in ("five-minutes", "more-steps")]
+        assert one["chosen"] in [own.get(one["method"], {}).get(one["task"]) for own in settings]
