@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_up import record, study, sweeps
 from PIL import Image
@@ -112,7 +113,9 @@ def test_the_analysis_sets_richer_base_data_beside_the_main_suite() -> None:
     more += [record("dac", "maze2d-umaze", s, **worth) for s in (0, 1, 2)]
     own = [record("gail", "halfcheetah", s, **few) for s in (0, 1, 2)]
     text = analysis([*study(3, ["diffusion-irl-value", "expert"], ["halfcheetah"]), *own, *rich, *more])
-    assert "| HalfCheetah | GAIL | `made-up` | 100,000 | 1.5 |" in text
+    seen = np.mean([r.metrics["score_seen"] for r in own])  # curves rise to it evenly
+    on_the_way = ", ".join(f"{share * seen:.1f}" for share in (0.25, 0.5, 0.75))
+    assert f"| HalfCheetah | GAIL | `made-up` | 100,000 | 1.5 | {on_the_way} |" in text
     assert "| HalfCheetah | GAIL | `five-minutes` | 2,500,000 | 1.5 |" in text
     assert "U-Maze | AIRL |" not in text  # nothing stands beside it
     assert r"| 41.5 \[41.5, 41.5\] | not recorded |" in text

@@ -237,7 +237,7 @@ def test_every_value_to_search_is_one_that_its_method_takes() -> None:
 
 
 def test_suites_run_with_what_studies_at_their_own_budgets_chose() -> None:
-    """Beside suites lie studies at more steps than quick's: made alike, both rounds; their choice is what suites run."""
+    """Studies at more steps than quick's are made alike, in both rounds, and what they chose is what suites run."""
     found = [json.loads(path.read_text()) for path in sorted((FOLDER / "studies").glob("*.json"))]
     assert found
     posed = load_suite("more-steps")[1]
