@@ -27,7 +27,6 @@ from envs.own import NO_DEMONSTRATOR, RecordedTask
 from envs.seeding import seed_of, stream
 from methods.base import Learned
 from methods.controls import Withheld
-from methods.tuned import trials
 from results.schema import Record, Status
 from results.store import Store
 
@@ -59,6 +58,7 @@ class Cell:
     timeout_s: float
     memory_mib: int | None = None  # above which it is ended; None for no limit
     gpus: float = 0.0  # share of one that a cluster sets aside for it
+    tuning_trials: int = 0  # configurations that the study behind its settings tried
     reoptimise: int = 0  # environment steps of fresh agents on the learnt reward; 0 for none
     variant: str = ""  # what the suite runs through, as in ``demos=3``
 
@@ -190,7 +190,6 @@ def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[st
         "curve": curve,
         "env_steps": posed.problem.meter.used,
         "gradient_steps": learned.gradient_steps,
-        "tuning_trials": trials(cell.method, task.family),
     }
 
 

@@ -1,5 +1,6 @@
 """Suites: plain YAML, validated, unrolled into the grid of cells."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -16,7 +17,7 @@ from benchmark.registry import Registry, task_code
 from envs.own import RecordedTask, line_of
 from envs.problem import Task
 from methods.base import Method
-from methods.tuned import laid_over, with_settings
+from methods.tuned import laid_over, trials, with_settings
 from results.schema import cell_id
 
 FOLDER = Path(__file__).parent / "suites"
@@ -68,6 +69,7 @@ class Suite(BaseModel):
     memory_mib: Count | None = None  # above which a cell is ended
     gpus: dict[str, Annotated[float, Field(ge=0)]] = {}  # share of one by method, set aside by ``--executor ray``
     smoke: bool = False  # whether methods run with their smoke settings
+    studies: Path | None = None  # folder, beside the file, of ``tune --into``: these choices over the methods' own
     settings: dict[str, dict[str, dict[str, Any]]] = {}  # method, task, then as in ``planning.scale``
     reoptimise: dict[str, dict[str, Count]] = {}  # method, task, then environment steps of agents on the learnt reward
     # method, setting, values to run through
@@ -128,6 +130,12 @@ def _read(name: str, beside: Path, files: dict[Path, str]) -> tuple[Path, dict[s
         content = yaml.safe_load(files[resolved])
     if not isinstance(content, dict):
         raise UserError(f"suite {path} holds a {type(content).__name__}; keys and values are needed")
+    if isinstance(folder := content.get("studies"), str):
+        content["studies"] = path.parent / folder
+        if not content["studies"].is_dir():
+            raise UserError(
+                f"suite {path}: studies = {folder!r} is no folder; `python -m benchmark tune --into` makes one"
+            )
     if "include" in content:
         content = laid_over(_read(str(content.pop("include")), path.parent, files)[1], content)
     return path, {key: value for key, value in content.items() if value is not None}
@@ -171,8 +179,19 @@ def _window(config: BaseModel) -> tuple[int, int]:
     return getattr(base, "tokens", 0), getattr(base, "skip", 1)
 
 
+def own_study(suite: Suite, method: Method, task: Task) -> dict[str, Any]:
+    """A method's study on a task, or on its family, in the suite's folder; its choice and trials are empty if none."""
+    found: dict[str, Any] = {"chosen": {}, "trials": []}
+    if suite.studies:
+        paths = [suite.studies / f"{method.name}--{place}.json" for place in (task.name, task.family)]
+        if path := next((path for path in paths if path.exists()), None):
+            with as_user_error(OSError, ValueError, before=f"study {path} cannot be read: "):
+                found = json.loads(path.read_text())
+    return found
+
+
 def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a method on a task: defaults, tuned, smoke, the suite's, then those assigned.
+    """All settings of a method on a task: defaults, tuned, the suite's study, smoke, the suite's, then those assigned.
 
     Where the default window is longer than an episode, the default is the longest that is not.
 
@@ -186,6 +205,7 @@ def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str,
     for layer in (
         most,
         method.tuned.get(task.name, method.tuned.get(task.family, {})),
+        own_study(suite, method, task)["chosen"],
         method.smoke if suite.smoke else {},
         own.get(ALL, {}),
         own.get(task.name, {}),
@@ -284,6 +304,7 @@ def cells(
         }
         rest: dict[str, Any] = {"suite": name, "timeout_s": suite.timeout_s, "memory_mib": suite.memory_mib}
         rest["gpus"] = _of(suite.gpus, solver.name, 0.0)
+        rest["tuning_trials"] = len(own_study(suite, solver, posed)["trials"]) or trials(solver.name, posed.family)
         for demos, swept, variant in _variants(suite, solver, posed, given):
             config = settings_of(solver, posed, suite, {**swept, **given})
             yield identified(

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.registry import discover
-from benchmark.suite import FOLDER, Suite, load_suite, settings_of
+from benchmark.suite import Suite, cells, load_suite, settings_of
 from benchmark.tune import FIRST_SEED, Attempt, Study, attempt, run, terms
 from envs.maze2d import LARGE_TASK, UMAZE_TASK
 from envs.problem import Floats, Problem
@@ -236,13 +236,42 @@ def test_every_value_to_search_is_one_that_its_method_takes() -> None:
             assert len(tried) == len(values) > 1, (found.name, name)
 
 
-def test_suites_run_with_what_studies_at_their_own_budgets_chose() -> None:
-    """Studies at more steps than quick's are made alike, in both rounds, and what they chose is what suites run."""
-    found = [json.loads(path.read_text()) for path in sorted((FOLDER / "studies").glob("*.json"))]
-    assert found
+def test_suites_run_with_what_their_own_studies_chose() -> None:
+    """Studies at more steps than quick's are made alike, in both rounds, and suites that name them obey them."""
     posed = load_suite("more-steps")[1]
-    for one in found:
-        assert one.items() >= terms(posed, one["method"], FOUND.task(one["task"])[0]).items()
-        assert (len(one["trials"]), one["seeds"], one["confirmation"]["seeds"]) == (10, [1000], [1001, 1002])
-        settings = [load_suite(name)[1].settings for name in ("five-minutes", "more-steps")]
-        assert one["chosen"] in [own.get(one["method"], {}).get(one["task"]) for own in settings]
+    for name in ("five-minutes", "more-steps"):
+        suite = load_suite(name)[1]
+        assert suite.studies is not None
+        found = [json.loads(path.read_text()) for path in sorted(suite.studies.glob("*.json"))]
+        assert found
+        for one in found:
+            method, task = FOUND.method(one["method"])[0], FOUND.task(one["task"])[0]
+            assert one.items() >= terms(posed, one["method"], task).items()
+            assert (len(one["trials"]), one["seeds"], one["confirmation"]["seeds"]) == (10, [1000], [1001, 1002])
+            stands = settings_of(method, task, suite, {})
+            assert {key: tuned.setting(stands, key) for key in one["chosen"]} == one["chosen"]
+            (cell,) = cells(name, suite, FOUND, [method.name], [task.name], [0])
+            assert (cell.tuning_trials, cell.config) == (10, stands)
+
+
+def test_a_suites_study_speaks_for_variants_of_its_task(tmp_path: Path) -> None:
+    """By the task's name, else its family's; a folder that is not there, or a study that is none, is an error."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("include: quick\nstudies: own\n")
+    with pytest.raises(UserError, match="studies = 'own' is no folder"):
+        load_suite(str(path))
+    (tmp_path / "own").mkdir()
+    bc, (corner, _), (large, _) = FOUND.method("bc")[0], FOUND.task("maze2d-umaze-corner"), FOUND.task("maze2d-large")
+    before = settings_of(bc, corner, load_suite(str(path))[1], {})
+    study = tmp_path / "own" / "bc--maze2d-umaze.json"
+    study.write_text(json.dumps({"chosen": {"updates": 7}, "trials": [{}, {}, {}]}))
+    suite = load_suite(str(path))[1]
+    assert settings_of(bc, corner, suite, {}) == {**before, "updates": 7}
+    assert settings_of(bc, large, suite, {})["updates"] != 7
+    assert [cell.tuning_trials for cell in cells("mine", suite, FOUND, ["bc"], [corner.name, large.name], [0])] == [
+        3,
+        10,
+    ]
+    study.write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        settings_of(bc, corner, suite, {})
