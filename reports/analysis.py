@@ -84,6 +84,11 @@ class Facts:
         """Demonstrations that the runs on a task were given."""
         return " or ".join(map(str, sorted({r.demos for r in self.runs.records.values() if r.task == task})))
 
+    def trials(self, method: str, task: str) -> str:
+        """How many settings the study tried that chose those of a method's runs on a task."""
+        own = {r.tuning_trials for r in self.runs.records.values() if (r.method, r.task) == (method, task)}
+        return " or ".join(map(str, sorted(own)))
+
     def best(self, methods: Sequence[str], task: str, metric: str = SCORE) -> str:
         """The method of the highest mean, the first if none has the metric: picked after the fact."""
         return max(methods, key=lambda m: (math.isfinite(x := self.mean(m, task, metric)), x), default="")

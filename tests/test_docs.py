@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from benchmark.cli import app
 from benchmark.conformance import DYNAMIC, FIT, STATIC
+from benchmark.suite import load_suite
 from envs import halfcheetah, maze2d
 from methods.base import Learned
 from methods.policies import MLPPolicy
@@ -169,6 +170,25 @@ def test_the_protocol_tells_of_the_studies_what_they_hold() -> None:
     assert f"In {alone} of {len(studies)} studies no trial beat the first one, in {stayed - alone} the second " in page
     assert f"went back to it, in {len(studies) - stayed} the settings are new" in page
     assert f"In {repeated} studies settings were drawn once more" in page
+
+
+def test_the_protocol_tells_of_the_longer_studies_what_they_hold() -> None:
+    page = " ".join((ROOT / "docs" / "protocol.md").read_text(encoding="utf-8").split())
+    folder = load_suite("more-tuning")[1].studies
+    assert folder is not None
+    longer = {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    counts = sorted(len(study["trials"]) for study in longer.values())
+    assert f"{counts[0]} to {counts[-1]} trials. On" in page
+    for name, study in longer.items():
+        usual = {path.name: json.loads(path.read_text()) for path in FOLDER.glob(f"*--{study['task']}.json")}
+        cost = {key: sum(trial["cpu_seconds"] for trial in of["trials"]) for key, of in usual.items()}
+        assert 0.99 * max(cost.values()) < sum(t["cpu_seconds"] for t in study["trials"]) < 1.02 * max(cost.values())
+        shared = ("criterion", "seeds", "step_budget", "demos", "base_seed", "search")
+        assert all(study[key] == usual[name][key] for key in shared)
+        assert study["confirmation"]["seeds"] == usual[name]["confirmation"]["seeds"]
+        assert study["trials"][0]["settings"] == usual[name]["chosen"]
+    new = {name for name, study in longer.items() if study["chosen"] != study["trials"][0]["settings"]}
+    assert new == {f"diffusion-irl-mmd-{kernel}--maze2d-large.json" for kernel in ("gaussian", "matern")}
 
 
 def test_default_demonstrations_are_the_most_before_bc_saturates_in_the_table_of_its_records() -> None:

@@ -55,7 +55,7 @@ def test_the_suites_that_come_along_hold_for_everything_found() -> None:
         assert made and len({cell.id for cell in made}) == len(made)
         corner = {"maze2d-umaze-corner", "maze2d-large-corner"}
         variants = {"paper-corner": corner, "full-replay": {"halfcheetah-full-replay"}}
-        variants |= dict.fromkeys(("ablations", "more-updates"), MAIN | corner)
+        variants |= dict.fromkeys(("ablations", "more-tuning", "more-updates"), MAIN | corner)
         assert {cell.task for cell in made} <= variants.get(name, MAIN)
         assert any(cell.reoptimise for cell in made) == (name == "paper-reoptimise")  # costs too much elsewhere
     assert "reduced" in load_suite("quick")[1].description
