@@ -76,6 +76,7 @@ class Suite(BaseModel):
     sweep: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = {}
     also: list[str] = []  # suites that are run along with it, each reported under its own name
     _files: dict[Path, str] = PrivateAttr({})  # texts that it was read from, to say where an error stands
+    _studies: dict[tuple[str, str], dict[str, Any]] = PrivateAttr({})  # what its folder holds, by method and task
 
     def budget(self, method: str, task: Task) -> int:
         """The environment steps that it gives a method on a task."""
@@ -86,6 +87,10 @@ class Suite(BaseModel):
         """The numbers of demonstrations that it runs a task with."""
         given = _of(self.demos, task.name, task.default_demos)
         return given if isinstance(given, list) else [given]
+
+    def study(self, method: str, task: Task) -> dict[str, Any] | None:
+        """Its own study of a method on a task, or else on the task's family; None without one."""
+        return self._studies.get((method, task.name), self._studies.get((method, task.family)))
 
 
 def _of(given: Mapping[str, Any], name: str, default: Any) -> Any:
@@ -141,6 +146,18 @@ def _read(name: str, beside: Path, files: dict[Path, str]) -> tuple[Path, dict[s
     return path, {key: value for key, value in content.items() if value is not None}
 
 
+def _read_studies(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """By method and task, the studies that ``tune`` has left in a folder."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        with as_user_error(OSError, ValueError, before=f"study {path} cannot be read: "):
+            study = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(study, dict) or not {"method", "task", "chosen", "trials"} <= study.keys():
+            raise UserError(f"{path} is no study: method, task, chosen and trials are needed, as `tune --into` writes")
+        found[study["method"], study["task"]] = study
+    return found
+
+
 def load_suite(name: str, beside: Path = Path()) -> tuple[str, Suite]:
     """Name and content of a suite by name, or from a YAML file by path, which starts at ``beside``.
 
@@ -154,6 +171,7 @@ def load_suite(name: str, beside: Path = Path()) -> tuple[str, Suite]:
     except ValidationError as error:
         raise _explain(error, f"suite {path.name}", Suite, files) from error
     suite._files = files
+    suite._studies = _read_studies(suite.studies) if suite.studies else {}
     return path.stem, suite
 
 
@@ -179,17 +197,6 @@ def _window(config: BaseModel) -> tuple[int, int]:
     return getattr(base, "tokens", 0), getattr(base, "skip", 1)
 
 
-def own_study(suite: Suite, method: Method, task: Task) -> dict[str, Any]:
-    """A method's study on a task, or on its family, in the suite's folder; its choice and trials are empty if none."""
-    found: dict[str, Any] = {"chosen": {}, "trials": []}
-    if suite.studies:
-        paths = [suite.studies / f"{method.name}--{place}.json" for place in (task.name, task.family)]
-        if path := next((path for path in paths if path.exists()), None):
-            with as_user_error(OSError, ValueError, before=f"study {path} cannot be read: "):
-                found = json.loads(path.read_text())
-    return found
-
-
 def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a method on a task: defaults, tuned, the suite's study, smoke, the suite's, then those assigned.
 
@@ -205,7 +212,7 @@ def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str,
     for layer in (
         most,
         method.tuned.get(task.name, method.tuned.get(task.family, {})),
-        own_study(suite, method, task)["chosen"],
+        (suite.study(method.name, task) or {}).get("chosen", {}),
         method.smoke if suite.smoke else {},
         own.get(ALL, {}),
         own.get(task.name, {}),
@@ -242,11 +249,12 @@ def _variants(
 
 def _check_names(suite: Suite, registry: Registry) -> None:
     inner = {task for by_method in (suite.settings, suite.reoptimise) for own in by_method.values() for task in own}
-    for key in {*suite.step_budget, *suite.demos, *inner} - {ALL}:
+    studied, on = {method for method, _ in suite._studies}, {task for _, task in suite._studies}
+    for key in {*suite.step_budget, *suite.demos, *inner, *on} - {ALL}:
         registry.task(key)
     if not registry.unavailable:  # a method of a module that cannot be imported is not unknown
         budgets = [name for given in suite.step_budget.values() if isinstance(given, dict) for name in given]
-        for name in {*suite.settings, *suite.sweep, *suite.gpus, *suite.reoptimise, *budgets} - {ALL}:
+        for name in {*suite.settings, *suite.sweep, *suite.gpus, *suite.reoptimise, *budgets, *studied} - {ALL}:
             registry.method(name)
 
 
@@ -304,7 +312,8 @@ def cells(
         }
         rest: dict[str, Any] = {"suite": name, "timeout_s": suite.timeout_s, "memory_mib": suite.memory_mib}
         rest["gpus"] = _of(suite.gpus, solver.name, 0.0)
-        rest["tuning_trials"] = len(own_study(suite, solver, posed)["trials"]) or trials(solver.name, posed.family)
+        own = suite.study(solver.name, posed)
+        rest["tuning_trials"] = len(own["trials"]) if own else trials(solver.name, posed.family)
         for demos, swept, variant in _variants(suite, solver, posed, given):
             config = settings_of(solver, posed, suite, {**swept, **given})
             yield identified(

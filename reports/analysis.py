@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -23,11 +24,15 @@ class Facts:
     def __init__(self, records: Sequence[Record], suite: str = "") -> None:
         self.records = list(records)
         self.runs: Runs = gather([r for r in records if r.suite == suite] if suite else main_suite(records))
-        self.judged: dict[str, tuple[Claim, list[Finding]]] = {c.id: (c, f) for c, f in judge(records)}
         known = claims().families
         self.thesis, self.fix = known["thesis"], known["fix"]
         ours = {*self.thesis, *self.fix, *known["parts"], *self.runs.controls}
         self.rivals = [m for m in self.runs.methods if m not in ours]
+
+    @cached_property
+    def judged(self) -> dict[str, tuple[Claim, list[Finding]]]:
+        """Claims and what all records say of them, by id."""
+        return {claim.id: (claim, findings) for claim, findings in judge(self.records)}
 
     def of(self, suite: str) -> "Facts | None":
         """The same of another suite, whose methods are called as :func:`reports.frame.entry` says; None if not run."""

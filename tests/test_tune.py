@@ -263,15 +263,17 @@ def test_a_suites_study_speaks_for_variants_of_its_task(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     bc, (corner, _), (large, _) = FOUND.method("bc")[0], FOUND.task("maze2d-umaze-corner"), FOUND.task("maze2d-large")
     before = settings_of(bc, corner, load_suite(str(path))[1], {})
-    study = tmp_path / "own" / "bc--maze2d-umaze.json"
-    study.write_text(json.dumps({"chosen": {"updates": 7}, "trials": [{}, {}, {}]}))
+    study, found = tmp_path / "own" / "bc--maze2d-umaze.json", {"method": "bc", "task": "maze2d-umaze"}
+    study.write_text(json.dumps({**found, "chosen": {"updates": 7}, "trials": [{}, {}, {}]}))
     suite = load_suite(str(path))[1]
     assert settings_of(bc, corner, suite, {}) == {**before, "updates": 7}
     assert settings_of(bc, large, suite, {})["updates"] != 7
-    assert [cell.tuning_trials for cell in cells("mine", suite, FOUND, ["bc"], [corner.name, large.name], [0])] == [
-        3,
-        10,
-    ]
-    study.write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
-        settings_of(bc, corner, suite, {})
+    made = cells("mine", suite, FOUND, ["bc"], [corner.name, large.name], [0])
+    assert [cell.tuning_trials for cell in made] == [3, 10]
+    for wrong, words in (("{", "cannot be read"), ("{}", "method, task, chosen and trials are needed")):
+        study.write_text(wrong)
+        with pytest.raises(UserError, match=words):
+            load_suite(str(path))
+    study.write_text(json.dumps({"method": "cb", "task": "maze2d-umaze", "chosen": {}, "trials": [{}]}))
+    with pytest.raises(UserError, match="unknown method 'cb'"):
+        cells("mine", load_suite(str(path))[1], FOUND)
