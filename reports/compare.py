@@ -32,6 +32,11 @@ def _value(record: Record, metric: str) -> float | None:
     return float(getattr(record, metric)) if metric in COSTS else record.metrics.get(metric)
 
 
+def _results(record: Record) -> dict[str, float]:
+    """Its metrics but durations, which no two runs share."""
+    return {name: value for name, value in record.metrics.items() if name in METRICS and METRICS[name].group != "cost"}
+
+
 def _ends(old: dict[int, Record], new: dict[int, Record]) -> tuple[list[str], bool]:
     """What is on one side of a cell only and what ended otherwise, in words; and whether there is more to compare."""
     if not old or not new:
@@ -43,7 +48,7 @@ def _ends(old: dict[int, Record], new: dict[int, Record]) -> tuple[list[str], bo
     for side, seeds in (("before", old.keys() - new.keys()), ("after", new.keys() - old.keys())):
         if seeds:
             said.append(f"only {side}: seeds {', '.join(map(str, sorted(seeds)))}")
-    if shared and all(old[s].id == new[s].id and old[s].metrics == new[s].metrics for s in shared):
+    if shared and all(old[s].id == new[s].id and _results(old[s]) == _results(new[s]) for s in shared):
         return [*said, "the same runs"], False
     return said, True
 

@@ -73,6 +73,17 @@ def test_what_one_side_lacks_and_what_is_the_same_is_said() -> None:
         compare([], same)
 
 
+def test_runs_that_differ_in_durations_alone_are_the_same() -> None:
+    before = runs(1, 2, 3)
+
+    def said(**changed: float) -> list[str]:
+        after = [run.model_copy(update={"metrics": run.metrics | changed}) for run in before]
+        return [line.cells[0].text for line in compare(before, after)[0].sections[0].lines]
+
+    assert said(seconds_to_90=7.0) == ["the same runs"]
+    assert said(normalized_score=7.0) != ["the same runs"]
+
+
 def test_what_cannot_be_compared_is_not_taken_for_fine() -> None:
     """A method or a task that one side lacks, or of which the sides share no seed, fails the check."""
     bc = [record("bc", "halfcheetah", s) for s in SEEDS]

@@ -4,17 +4,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from benchmark import provenance, registry
 from benchmark.suite import cells, load_suite
 from tests.conftest import copy_checkout
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays_cached() -> Iterator[None]:
+    yield
+    forget()
+
+
 def forget() -> None:
-    for cached in (provenance.code_hash, provenance.imports, provenance._source, provenance._digest):
+    for cached in (provenance.code_hash, provenance.imports, provenance._source, provenance.digest, provenance._before):
         cached.cache_clear()
 
 
@@ -51,6 +59,34 @@ def test_words_about_code_change_no_hash(tmp_path: Path, monkeypatch: pytest.Mon
     assert digest('"""Says."""\n\ndef f(x):\n    """Adds."""\n    return (x\n        + 1)  # one\n') == plain
     assert digest("def f(x):\n    return x + 2\n") != plain
     assert digest("def f(x):\n    'a'\n") != digest("def f(x):\n    return 'a'\n")
+
+
+def test_an_edit_listed_as_neutral_changes_no_hash_and_the_next_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(provenance, "NEUTRAL", tmp_path / "neutral.yaml")
+    file, listed = tmp_path / "plug_neutral.py", {"plug_neutral.py": {"before": "", "now": "", "why": "a sum commutes"}}
+
+    def found(source: str) -> str:
+        file.write_text(source)
+        (tmp_path / "neutral.yaml").write_text(json.dumps(listed))
+        forget()
+        return provenance.code_hash("plug_neutral")
+
+    before = found("def f(x):\n    return x + 1\n")
+    listed["plug_neutral.py"]["before"] = provenance.digest(file)
+    assert found("def f(x):\n    return 1 + x\n") != before
+    listed["plug_neutral.py"]["now"] = provenance.digest(file)
+    assert found("def f(x):\n    return 1 + x\n") == before
+    assert found("def f(x):\n    return 2 + x\n") != before
+
+
+def test_what_is_listed_as_neutral_is_the_code_that_stands() -> None:
+    for name, edit in yaml.safe_load(provenance.NEUTRAL.read_text()).items():
+        assert edit.keys() == {"before", "now", "why"} and edit["why"], name
+        now = provenance.digest(provenance.ROOT / name)
+        assert now == edit["now"] != edit["before"], f"{name} is now {now}: enter that if it is neutral, else delete {name}"
 
 
 def test_an_edit_reruns_only_the_cells_whose_method_imports_it(tmp_path: Path) -> None:
