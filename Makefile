@@ -23,13 +23,14 @@ install: $(VENV)/.stamp  ## the environment alone, in .venv
 bench: $(VENV)/.stamp  ## run SUITE (what is left of it), then tables and figures in reports/out/SUITE/
 	$(PY) -m benchmark run $(SUITE) --workers $(WORKERS) $(foreach m,$(M),--method $(m)) $(foreach t,$(TASK),--task $(t)) $(if $(SEEDS),--seeds $(SEEDS))
 
-smoke:  ## every method on every task at toy budget
+smoke:  ## every method on the three main tasks at toy budget
 	@$(MAKE) bench SUITE=smoke
 
 report: $(VENV)/.stamp  ## page, tables and figures of SUITE from its records (RECORDS=folder: of its largest suite)
 	$(PY) -m benchmark report $(SUITE) $(if $(RECORDS),--results $(RECORDS))
 
 figures: $(VENV)/.stamp  ## figure FIG (number or name) of SUITE, in reports/out/SUITE/figures/ (RECORDS=folder)
+	$(if $(FIG),,$(error which figure? make figures FIG=6))
 	$(PY) -m benchmark figures $(FIG) $(SUITE) $(if $(RECORDS),--results $(RECORDS))
 
 test-one: $(VENV)/.stamp  ## the checks that every method must pass, for method M

@@ -159,7 +159,7 @@ def status(
     as_json: AsJson = False,
     results: Results = RESULTS,
 ) -> None:
-    """How far a suite is, and what went wrong."""
+    """How far a suite is, and what went wrong; --method, --task, --seeds and --set as they were for `run`."""
     _, cells, registry = grid_of(suite, method, task, seeds, assigned)
     store = open_store(results)
     records, corrupt = store.load()
@@ -189,7 +189,10 @@ def status(
 def verify(
     records: Annotated[Path, typer.Option(help="Folder of the records that are to be reproduced.")] = REFERENCE,
     share: Annotated[float, typer.Option(min=0, max=1, help="Of the cells, one at least.")] = 0.05,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the choice; the same goes on where it was.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Which cells are drawn, at random if none; an earlier one goes on with its draw."),
+    ] = None,
     method: Methods = None,
     workers: Workers = CORES,
     into: Annotated[Path, typer.Option(help="Folder of the new records, one inside per choice.")] = VERIFIED,
@@ -278,7 +281,7 @@ def tune(
     seconds: Annotated[float, typer.Option(min=1, help="CPU seconds of a study, after which no trial begins.")] = 3600,
     suite: Annotated[str, typer.Option(help="Suite that gives budget and demonstrations.")] = "quick",
     steps: Annotated[int | None, typer.Option(min=1, help="Environment steps of a trial, not the suite's.")] = None,
-    seeds: Annotated[str, typer.Option(help="1000 and above: suites use those below.")] = "1000,1001",
+    seeds: Annotated[str, typer.Option(help="1000 and above: suites use those below.")] = "1000",
     folder: Annotated[Path, typer.Option(help="Folder of the journals, from which studies go on.")] = TUNING,
     into: Annotated[Path, typer.Option(help=INTO)] = STUDIES,
     workers: Annotated[int, typer.Option(min=1, help="Trials at a time, each in a process of its own.")] = 1,

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 Suite = Annotated[str, typer.Argument(help="Name of a suite, or path of a YAML file.")]
 Methods = Annotated[list[str] | None, typer.Option("--method", help="Name, or package.module:NAME. Repeatable.")]
-Assigned = Annotated[list[str] | None, typer.Option("--set", help="method.key=value. Repeatable.")]
+Assigned = Annotated[
+    list[str] | None, typer.Option("--set", help="method.key=value, in YAML; keys: list --json. Repeatable.")
+]
 Results = Annotated[Path, typer.Option(help="Folder of the records.")]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Name, YAML file, or package.module:TASK. Repeatable.")]
 Seeds = Annotated[str | None, typer.Option(help="As in 0-4, 0,2 or 3.")]

@@ -17,6 +17,7 @@ app = typer.Typer()
 Shown = Annotated[
     str | None, typer.Argument(help="Name of a suite, or path of a YAML file; quick, or the largest in --results.")
 ]
+FIGURES = "1 rewards, 2 paths, 3 film, 4 curves, 5 scores, 6 understanding, 7 profiles, 8 demos, 9 guidance, 10 failures, 11 bodies"
 Expected = dict[str, tuple[str, str, int, str]]  # id of a run to its method, task, seed and variant
 
 
@@ -37,7 +38,9 @@ def report(
     suite: Shown = None,
     results: Results = RESULTS,
     out: Out = None,
-    metric: Annotated[list[str] | None, typer.Option(help="What the printed table shows. Repeatable.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="What the printed table shows: names in results/metrics.yaml. Repeatable.")
+    ] = None,
 ) -> None:
     """Tables and figures of a suite from its records."""
     from results.schema import METRICS
@@ -58,6 +61,8 @@ def runs_of(suite: str, records: Sequence["Record"], lone: bool = False, kept: b
         lone: leaves out methods of its own that no record is of, as is done where none has one.
         kept: takes in the suites that run along with it, and no methods but the suites' own.
     """
+    from reports.frame import latest
+
     name, cells, registry = grid_of(suite)
     ids, of_suite = {record.id for record in records}, [record for record in records if record.suite == name]
     own = [cell for cell in cells if cell.suite == name]
@@ -73,13 +78,11 @@ def runs_of(suite: str, records: Sequence["Record"], lone: bool = False, kept: b
     run = {method for method, _ in there}
     lone = lone or not (kept or run & asked)
     runs = {cell.id: cell.place for cell in cells if not lone or cell.method in run}
-    last = {}
-    for r in sorted(of_suite, key=lambda r: str(r.provenance.get("finished", ""))):
-        if not kept and (r.method, r.task) not in there and (not own or r.task in tasks):
-            last[r.method, r.task, r.seed, r.variant] = r
-    if changed := sorted({r.method for r in last.values()} & registry.methods.keys()):
+    old = [r for r in of_suite if not kept and (r.method, r.task) not in there and (not own or r.task in tasks)]
+    last = {r.id: (r.method, r.task, r.seed, r.variant) for r in latest(old)}
+    if changed := sorted({method for method, *_ in last.values()} & registry.methods.keys()):
         warn(f"records of {', '.join(changed)} in suite {name!r} were made by other code or settings than stand here")
-    return name, runs | {r.id: place for place, r in last.items()}
+    return name, runs | last
 
 
 def _to_report(suite: str | None, results: Path, kept: bool = False) -> tuple["Store", str, Expected | None]:
@@ -112,7 +115,7 @@ def _to_report(suite: str | None, results: Path, kept: bool = False) -> tuple["S
 
 @app.command()
 def figures(
-    figure: Annotated[str, typer.Argument(help="Number or name, as 6 or understanding.")],
+    figure: Annotated[str, typer.Argument(help=f"Number or name: {FIGURES}.")],
     suite: Shown = None,
     results: Results = RESULTS,
     out: Out = None,
@@ -141,8 +144,7 @@ def keep(
 ) -> None:
     """Copy a suite's records, and what figures show of the first and worst run of each cell, over its older ones.
 
-    A run that it shares with another suite is kept under its name, but a plain run that stands there stays the other's
-    where this suite runs through something.
+    A run that it shares with another suite is kept under its name, but for another's plain runs if it is a sweep.
     """
     import shutil
 

@@ -238,12 +238,12 @@ def _variants(
     suite: Suite, method: Method, task: Task, assigned: Mapping[str, Any]
 ) -> Iterator[tuple[int, dict[str, Any], str]]:
     """What a suite runs through for one method on one task: demonstrations, settings, and what tells them apart."""
-    named = isinstance(_of(suite.demos, task.name, None), list)
+    named = isinstance(_of(suite.demos, task.name, None), list)  # what is assigned is told apart from what is not
     swept = {key: values for key, values in suite.sweep.get(method.name, {}).items() if key not in assigned}
     for demos in suite.demonstrations(task):
         for values in product(*swept.values()):
             settings = dict(zip(swept, values, strict=True))
-            axes = {"demos": demos, **settings} if named else settings
+            axes = ({"demos": demos} if named else {}) | settings | {**assigned}
             yield demos, settings, ", ".join(f"{key}={value}" for key, value in axes.items())
 
 

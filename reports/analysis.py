@@ -12,7 +12,7 @@ from reports.claims import ORIGINS, Claim, Finding, claims, in_sight, judge, nam
 from reports.frame import Runs, estimate, gather, main_suite
 from reports.render import TEMPLATES, clean, markdown_text
 from reports.studies import SCALE, part, setting
-from reports.wording import bounds, conditions, ended_all, number
+from reports.wording import bounds, conditions, ended_all, number, short_label
 from results.schema import METRICS, Record
 
 SCORE, ERC = "normalized_score", "erc_pearson"
@@ -163,15 +163,11 @@ class Facts:
 
 def in_numbers(records: Sequence[Record]) -> str:
     """The thesis' method, its fix and the best rival beside each other, as Markdown: the best of each metric."""
-    f, said = Facts(records), "the thesis' method at its best similarity, the fix, the best rival"
-    rows = [f"| | Score: {said} | ERC: the same |", "| :-- | :-- | :-- |"]
-    for task, title in f.tasks.items():
-        cells = []
-        for metric in (SCORE, ERC):
-            ours, theirs = [f.best(f.thesis, task, metric), *f.fix], f.best(f.rivals, task, metric)
-            values = ", ".join(f.number(f.mean(m, task, metric), metric) for m in (*ours, theirs))
-            cells.append(f"{values} ({f.title(theirs)})")
-        rows.append(f"| {' | '.join((title, *cells))} |")
+    f, rows = Facts(records), ["| | | Thesis' method | Fix | Best rival |", "| :-- | :-- | --: | --: | :-- |"]
+    for metric, (task, title) in itertools.product((SCORE, ERC), f.tasks.items()):
+        ours, theirs = [f.best(f.thesis, task, metric), *f.fix], f.best(f.rivals, task, metric)
+        values = [f.number(f.mean(m, task, metric), metric) for m in (*ours, theirs)]
+        rows.append(f"| {short_label(metric)} | {title} | {' | '.join(values)} ({f.title(theirs)}) |")
     return "\n".join(rows)
 
 

@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field
 from scipy import stats
 
-from reports.frame import entry, rng_for, with_defaults
+from reports.frame import entry, latest, rng_for, with_defaults
 from reports.render import Cell, Line, Section, Table, clean, markdown_text
 from reports.statistics import Interval, paired_difference
 from reports.wording import NONE, bounds, number, short_label
@@ -102,7 +102,7 @@ class Evidence:
         sizes = Counter(r.suite for r in records)
         self._suites = sorted(sizes, key=lambda s: (-sizes[s], s))
         self._cells: dict[tuple[str, str, str, str], dict[int, Record]] = {}
-        for r in sorted(records, key=lambda r: str(r.provenance.get("finished", ""))):  # the last of a place counts
+        for r in latest(records):
             self._cells.setdefault((r.suite, r.task, r.method, r.variant), {})[r.seed] = r
 
     def members(self, name: str) -> list[str]:
@@ -247,7 +247,7 @@ CAPTION = (
     f"undecided: else, or with fewer than {claims().fewest} seeds. A claim with several comparisons is supported by "
     "all, and refuted by one if Simes' test of all together, which heeds their number, agrees. Best of its kind: "
     "picked for each seed by the results of the other seeds, so not flattered "
-    f"by the pick.{SIGHT} settings of a method in it were chosen with true results on some of these seeds in sight. "
+    f"by the pick.{SIGHT} settings of a method in it were chosen in sight of true results on evaluated seeds (docs/protocol.md: which). "
     "Claims and bounds, the project's own, were written after first records of three seeds had been seen; those marked "
     f"{LATE.strip()}, and the rule for several comparisons, after results of five. Intervals are "
     "not widened for the number of claims: of twenty, one misses the truth by chance."
@@ -307,7 +307,7 @@ def brief(records: Iterable[Record]) -> str:
 ORIGINS = {
     "thesis": "of the thesis",
     "beyond the thesis": "that go beyond its terms",
-    "fixes": "of its fix",
+    "fixes": "of our fix",
     "failure modes": "on how the thesis' method fails",
 }
 
@@ -316,9 +316,16 @@ def _told(claim: Claim, findings: Sequence[Finding], verdict: Verdict) -> str:
     """A claim in a few words, and where a refuted one is supported all the same."""
     several = len(claim.metrics) > 1
     holds = [f.task + f" in {short_label(f.metric)}" * several for f in findings if f.verdict == "supported"]
-    return claim.short + f" (shown only on {' and '.join(holds)})" * (verdict == "refuted" and bool(holds))
+    return claim.short + f" (it does hold on {' and '.join(holds)})" * (verdict == "refuted" and bool(holds))
 
 
+WORDS = (
+    "*The fix* is this project's own repair of the thesis' method (diffusion-irl-value: a reward per step and its value "
+    "function). *Corner* marks the mazes with the thesis' reward, which grows towards a corner; the others have D4RL's "
+    "goal. *Base data* are behaviour of any kind, without rewards, that a method may use beside demonstrations. *Score*: "
+    "true return, 0 for random actions, 100 for the demonstrator. *ERC*, episode return correlation: that of learnt and "
+    "true returns, at most 1."
+)
 TOLD = ("thesis", "beyond the thesis", "fixes")
 
 

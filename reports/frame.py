@@ -116,6 +116,12 @@ class Runs:
         return {m: values for m, values in self.strata(metric, tasks).items() if whole(values)}
 
 
+def latest(records: Iterable[Record]) -> list[Record]:
+    """The last finished of each suite, task, method, variant and seed: the others' code or settings have changed."""
+    ordered = sorted(records, key=lambda r: str(r.provenance.get("finished", "")))
+    return list({(r.suite, r.task, r.method, r.variant, r.seed): r for r in ordered}.values())
+
+
 def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -> Runs:
     """Puts records in order and adds a row for each run that should be there and is not.
 

@@ -13,8 +13,8 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from reports.claims import SIGHT, claims, named, sentence
-from reports.frame import Runs, entry, estimate
+from reports.claims import SIGHT, WORDS, claims, named, sentence
+from reports.frame import Runs, entry, estimate, latest
 from reports.gallery import Shown
 from reports.render import TEMPLATES, Table, clean, html_table
 from reports.style import look
@@ -54,7 +54,9 @@ def page(
         "suite": suite or ", ".join(sorted({r.suite for r in runs.records.values()})),
         "ended": ended_all(runs),
         "verdict": sentence(evidence),
+        "words": WORDS.replace("*", ""),
         "named": named(evidence),
+        "fewest": claims().fewest,
         "marked": MARKED,
         "conditions": conditions(runs),
         "tables": [(t.name, Markup(html_table(t))) for t in tables],
@@ -139,9 +141,9 @@ def _data(runs: Runs, records: Sequence[Record], store: Store, suite: str | None
             "files": sorted(p.name for p in folder.iterdir()) if folder.is_dir() else [],
         }  # fmt: skip
 
-    known = {r.id: r for r in records} | runs.records
-    rows = [row(r) for r in sorted(known.values(), key=lambda r: (r.suite, r.task, r.control, r.title, r.seed, r.id))]
     own = suite or next(iter(sorted({r.suite for r in runs.records.values()})))
+    known = {r.id: r for r in latest(r for r in records if r.suite != own)} | runs.records
+    rows = [row(r) for r in sorted(known.values(), key=lambda r: (r.suite, r.task, r.control, r.title, r.seed, r.id))]
     for line in runs.table[runs.table.status == "missing"].itertuples():
         place = {"id": "", "method": line.method, "plain": line.method, "task": line.task, "seed": int(str(line.seed))}
         given = {"suite": own, "budget": None, "demos": None}

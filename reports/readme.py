@@ -12,7 +12,7 @@ from PIL import Image
 
 from reports.analysis import analysis, in_numbers
 from reports.build import build
-from reports.claims import brief, named, sentence
+from reports.claims import WORDS, brief, named, sentence
 from reports.frame import Runs, gather, main_suite
 from reports.render import markdown, markdown_text
 from reports.tables import AGGREGATE, aggregate, headline, main
@@ -45,6 +45,7 @@ BLOCKS: dict[str, Callable[[Runs, list[Record]], str]] = {
     "counts": lambda runs, _: counts(runs),
     "sentence": lambda _, records: markdown_text(sentence(records)),
     "named": lambda _, records: "\n".join(f"- {markdown_text(line)}" for line in named(records)),
+    "words": lambda runs, records: WORDS,
     "numbers": lambda _, records: in_numbers(records),
     "claims": lambda _, records: brief(records),
 }

@@ -33,7 +33,9 @@ HEADLINE = ("score_seen", "score_unseen", "erc_pearson")
 AGGREGATE = ("normalized_score", "erc_pearson")
 WITHIN = "Within one run"
 TIED = "whose paired difference to it has an interval that holds 0"
-MARKED = f"† control, a yardstick, not a contestant;{SIGHT} settings chosen in sight of true results on these seeds."
+MARKED = (
+    f"† control, a yardstick, not a contestant;{SIGHT} settings chosen in sight of true results on evaluated seeds."
+)
 SCORE, TARGET, WORST = "normalized_score", 100.0, " §"  # the last marks rows with a run that failed
 
 

@@ -200,7 +200,7 @@ def test_texts_hold_verdicts_marks_and_escapes() -> None:
     assert "<b>" not in markdown(table) + claims.brief(records) and "\\|GAIL" in markdown(table)
     said = claims.sentence(records)
     assert said.startswith("Of the 5 claims of the thesis these records refute none, support 1, leave 4 open; of the 3")
-    assert said.endswith("; of the 15 claims of its fix they refute none, support none, leave 15 open.")
+    assert said.endswith("; of the 15 claims of our fix they refute none, support none, leave 15 open.")
     (line,) = claims.named(records)
     assert line.startswith("Supported among those of the thesis: it falls behind GAIL")
     assert table.data.set_index("claim").loc["lags", "difference"] == pytest.approx(40)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from made_up import TASKS, record
 
+from benchmark import report_commands
 from envs.maze2d import LARGE_TASK, distances, goal_cell
-from reports import artefacts, mazes, studies, style
+from reports import artefacts, gallery, mazes, studies, style
 from reports.analysis import Facts
 from reports.frame import gather
 from results.schema import METRICS, Record
@@ -134,3 +135,7 @@ def test_the_worst_run_is_drawn_or_named_never_another() -> None:
     load = lambda id: kept.get(id, {})  # noqa: E731
     assert mazes.chosen(runs, load, "maze2d-umaze", ("walls",))["bc"][0] == 0
     assert not mazes.chosen(runs, load, "maze2d-umaze", ("walls",), worst=True)
+
+
+def test_help_names_every_figure() -> None:
+    assert report_commands.FIGURES == ", ".join(gallery.FIGURES)

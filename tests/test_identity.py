@@ -86,7 +86,9 @@ def test_what_is_listed_as_neutral_is_the_code_that_stands() -> None:
     for name, edit in yaml.safe_load(provenance.NEUTRAL.read_text()).items():
         assert edit.keys() == {"before", "now", "why"} and edit["why"], name
         now = provenance.digest(provenance.ROOT / name)
-        assert now == edit["now"] != edit["before"], f"{name} is now {now}: enter that if it is neutral, else delete {name}"
+        assert now == edit["now"] != edit["before"], (
+            f"{name} is now {now}: enter that if it is neutral, else delete {name}"
+        )
 
 
 def test_an_edit_reruns_only_the_cells_whose_method_imports_it(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ import pytest
 from made_up import record, study, write
 
 from reports import build, page
+from reports.frame import gather
+from results.schema import Record
+from results.store import Store
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> & 'x'"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -48,6 +51,22 @@ def test_numbers_of_the_page_are_the_tables(made: Path) -> None:
     assert (
         f'"score_seen":[{float(row["score_seen_low"]):.5g},{float(row["score_seen_high"]):.5g},3]' in made.read_text()
     )
+
+
+def test_runs_that_were_made_anew_stand_once(tmp_path: Path) -> None:
+    def three(suite: str, code: str, finished: str) -> list[Record]:
+        found = [record("bc", "halfcheetah", s, suite=suite, id=f"{suite}{code}{s}") for s in range(3)]
+        return [r.model_copy(update={"code": code, "provenance": {"finished": finished}}) for r in found]
+
+    old, new, of_other, newer = (
+        three("a", "old", "1"),
+        three("a", "new", "2"),
+        three("b", "old", "1"),
+        three("b", "new", "2"),
+    )
+    write(tmp_path, [*old, *new, *of_other, *newer])
+    data = page._data(gather(new), [*old, *new, *newer, *of_other], Store(tmp_path), "a")
+    assert {run["id"] for run in data["runs"]} == {r.id for r in [*new, *newer]}
 
 
 @pytest.fixture(scope="module")
