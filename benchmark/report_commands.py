@@ -17,7 +17,8 @@ app = typer.Typer()
 Shown = Annotated[
     str | None, typer.Argument(help="Name of a suite, or path of a YAML file; quick, or the largest in --results.")
 ]
-FIGURES = "1 rewards, 2 paths, 3 film, 4 curves, 5 scores, 6 understanding, 7 profiles, 8 demos, 9 guidance, 10 failures, 11 bodies"
+FIGURES = "1 rewards, 2 paths, 3 film, 4 curves, 5 scores, 6 understanding, 7 profiles, 8 demos, 9 guidance, "
+FIGURES += "10 failures, 11 bodies"
 Expected = dict[str, tuple[str, str, int, str]]  # id of a run to its method, task, seed and variant
 
 

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field
 from scipy import stats
 
-from reports.frame import entry, latest, rng_for, with_defaults
+from reports.frame import entry, latest, levelled, rng_for, with_defaults
 from reports.render import Cell, Line, Section, Table, clean, markdown_text
 from reports.statistics import Interval, paired_difference
 from reports.wording import NONE, bounds, number, short_label
@@ -38,6 +38,8 @@ class Claim(Plain):
     metrics: list[str] = Field(min_length=1)
     than: str | None = None
     variants: tuple[str, str] | None = None
+    suites: tuple[str, str] | None = None
+    control: str | None = None
     each: bool = False
     late: bool = False
     where: dict[str, float] = Field(default_factory=dict)
@@ -74,17 +76,23 @@ class Finding:
     verdict: Verdict = "undecided"
     why: str = "not run"  # if undecided
     chance: float = 1.0  # of a gap as low as this if the bound were the truth: one-sided, Student's
+    control: "Finding | None" = None  # the same of the claim's control in the place of ours
 
     @property
     def said(self) -> str:
-        """The verdict, with the reason where there is none."""
-        return self.verdict + f": {self.why}" * bool(self.why)
+        """The verdict, with the reason where there is none, and what the control comes to."""
+        said = self.verdict + f": {self.why}" * bool(self.why)
+        return f"{said} ({self.control.sides[0]}: {self.control._gap})" if self.control else said
+
+    @property
+    def _gap(self) -> str:
+        return f"{number(self.gap, self.metric)} {bounds(self.interval, self.metric)}"
 
     @property
     def brief(self) -> str:
         """Where, whose where a claim is of each member, what was measured, and what it says."""
         who = f"{self.sides[0]}, " if self.claim.each and self.n else ""
-        gap = f"{number(self.gap, self.metric)} {bounds(self.interval, self.metric)}, n={self.n}: " if self.n else ""
+        gap = f"{self._gap}, n={self.n}: " if self.n else ""
         return f"{self.task}, {who}{short_label(self.metric)}: {gap}{self.said}"
 
 
@@ -92,7 +100,7 @@ class Evidence:
     """Records of any suites, ready for comparisons: these take both sides from one, the largest that has them."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        records = with_defaults(records)
+        records = with_defaults(levelled(records))
         self.tasks = {r.task: r.task_title for r in records}
         self.titles = {r.method: r.title for r in records}
         contestants = sorted({r.method for r in records if not r.control})
@@ -116,7 +124,10 @@ class Evidence:
         for task in claim.tasks:
             for metric in claim.metrics:
                 pairs = [self._pairs(claim, task, name, metric) for name in names]
-                of_task = [self._finding(claim, task, metric, *both) for both in pairs if both]
+                control = claim.control and self._pairs(claim, task, claim.control, metric)
+                guided = claim.model_copy(update={"ours": claim.control})
+                beside = self._finding(guided, task, metric, *control) if control else None
+                of_task = [replace(self._finding(claim, task, metric, *both), control=beside) for both in pairs if both]
                 found += of_task or [Finding(claim, self._task(task), metric)]
         return found
 
@@ -124,14 +135,14 @@ class Evidence:
         return clean(self.tasks.get(task, task))
 
     def _pairs(self, claim: Claim, task: str, name: str, metric: str) -> tuple[Values, Values] | None:
-        """Both sides over the seeds that they share, from the first suite that has such seeds."""
+        """Both sides over the seeds that they share, from the claim's suites or the first that has such seeds."""
         ours_in, theirs_in = claim.variants or ("", "")
-        for suite in self._suites:
-            ours = self._values(claim, suite, task, name, ours_in, metric)
+        for ours_of, theirs_of in [claim.suites] if claim.suites else [(suite, suite) for suite in self._suites]:
+            ours = self._values(claim, ours_of, task, name, ours_in, metric)
             if isinstance(claim.theirs, float):
                 theirs = {seed: ("", claim.theirs) for seed in ours}
             else:
-                theirs = self._values(claim, suite, task, claim.theirs or name, theirs_in, claim.than or metric)
+                theirs = self._values(claim, theirs_of, task, claim.theirs or name, theirs_in, claim.than or metric)
             if shared := sorted(ours.keys() & theirs.keys()):
                 return {s: ours[s] for s in shared}, {s: theirs[s] for s in shared}
         return None
@@ -237,21 +248,31 @@ def in_sight(claim: Claim) -> bool:
 
 
 def marks(claim: Claim) -> str:
-    """The signs that :data:`CAPTION` explains."""
+    """The signs that :func:`caption` explains."""
     return SIGHT * in_sight(claim) + LATE * claim.late
 
 
-CAPTION = (
-    "Claims against these records. Difference: mean over seeds of ours minus theirs, paired by seed, with 95 % "
-    "interval (Student's). Supported: the interval lies above the claim's bound (0 if none is named); refuted: below; "
-    f"undecided: else, or with fewer than {claims().fewest} seeds. A claim with several comparisons is supported by "
-    "all, and refuted by one if Simes' test of all together, which heeds their number, agrees. Best of its kind: "
-    "picked for each seed by the results of the other seeds, so not flattered "
-    f"by the pick.{SIGHT} settings of a method in it were chosen in sight of true results on evaluated seeds (docs/protocol.md: which). "
-    "Claims and bounds, the project's own, were written after first records of three seeds had been seen; those marked "
-    f"{LATE.strip()}, and the rule for several comparisons, after results of five. Intervals are "
-    "not widened for the number of claims: of twenty, one misses the truth by chance."
-)
+def caption(comparisons: int) -> str:
+    """How claims are judged."""
+    return (
+        "Claims against these records. Difference: mean over seeds of ours minus theirs, paired by seed, with 95 % "
+        "interval (Student's). Supported: the interval lies above the claim's bound (0 if none is named); refuted: below; "
+        f"undecided: else, or with fewer than {claims().fewest} seeds. A claim with several comparisons is supported by "
+        "all, and refuted by one if Simes' test of all together, which heeds their number, agrees. Best of its kind: "
+        "picked for each seed by the results of the other seeds, so not flattered by the pick, and at times below each "
+        "that is picked. In brackets: the same of a control in the place of ours."
+        f"{SIGHT} settings of a method in it were chosen in sight of true results on evaluated seeds "
+        "(docs/protocol.md: which). Claims and bounds, the project's own, were written after first records of three seeds "
+        f"had been seen; those marked {LATE.strip()}, and the rule for several comparisons, after results of five. "
+        f"Intervals are not widened for their number: of {comparisons} comparisons with one, some "
+        f"{round(comparisons / 20)} miss the truth by chance."
+    )
+
+
+def _judged(records: Iterable[Record]) -> tuple[list[tuple[Claim, list[Finding]]], str]:
+    """Every claim with its comparisons, and the caption to them."""
+    found = judge(records)
+    return found, caption(sum(f.interval is not None for _, findings in found for f in findings))
 
 
 def _cells(f: Finding) -> list[Cell]:
@@ -272,8 +293,8 @@ def _cells(f: Finding) -> list[Cell]:
 
 def table(records: Iterable[Record]) -> Table:
     """All claims with their comparisons."""
-    sections, rows = [], []
-    for claim, findings in judge(records):
+    sections, rows, (found, told) = [], [], _judged(records)
+    for claim, findings in found:
         verdict = overall(findings)
         lines = [Line(f"{f.task}: {short_label(f.metric)}", False, _cells(f)) for f in findings]
         sections.append(Section(f"{claim.by}: {claim.says} {verdict}{marks(claim)}", lines))
@@ -286,7 +307,7 @@ def table(records: Iterable[Record]) -> Table:
                 row | {"n": f.n, "verdict": f.verdict, "why": f.why, "in_sight": in_sight(claim), "late": claim.late}
             )
     header = ["Ours", "Theirs", "Difference", "n", "Verdict"]
-    return Table("claims", CAPTION, header, sections, pd.DataFrame(rows), first="Claim")
+    return Table("claims", told, header, sections, pd.DataFrame(rows), first="Claim")
 
 
 def brief(records: Iterable[Record]) -> str:
@@ -295,13 +316,14 @@ def brief(records: Iterable[Record]) -> str:
         "| By | Claim | Verdict | Ours against theirs: difference \\[95 % interval\\] |",
         "| :-- | :-- | :-- | :-- |",
     ]
-    for claim, findings in judge(records):
+    found, told = _judged(records)
+    for claim, findings in found:
         evidence = [markdown_text(f.brief) for f in findings]
         verdict = overall(findings)
         bold = f"**{verdict}**" if verdict != "undecided" else verdict
         says = markdown_text(claim.says) + marks(claim)
         out.append(f"| {markdown_text(claim.by)} | {says} | {bold} | {'<br>'.join(evidence)} |")
-    return "\n".join([*out, "", markdown_text(CAPTION)])
+    return "\n".join([*out, "", markdown_text(told)])
 
 
 ORIGINS = {
@@ -313,18 +335,21 @@ ORIGINS = {
 
 
 def _told(claim: Claim, findings: Sequence[Finding], verdict: Verdict) -> str:
-    """A claim in a few words, and where a refuted one is supported all the same."""
+    """A claim in a few words; of a refuted one, where it is supported all the same, and whether its control is."""
     several = len(claim.metrics) > 1
     holds = [f.task + f" in {short_label(f.metric)}" * several for f in findings if f.verdict == "supported"]
-    return claim.short + f" (it does hold on {' and '.join(holds)})" * (verdict == "refuted" and bool(holds))
+    notes = [f"it does hold on {' and '.join(holds)}"] if holds else []
+    if any(f.control and f.control.verdict == "refuted" for f in findings if f.verdict == "refuted"):
+        notes.append("where it does not, the true reward in place of the learnt one does not make it hold")
+    return claim.short + f" ({'; '.join(notes)})" * (verdict == "refuted" and bool(notes))
 
 
 WORDS = (
-    "*The fix* is this project's own repair of the thesis' method (diffusion-irl-value: a reward per step and its value "
-    "function). *Corner* marks the mazes with the thesis' reward, which grows towards a corner; the others have D4RL's "
-    "goal. *Base data* are behaviour of any kind, without rewards, that a method may use beside demonstrations. *Score*: "
-    "true return, 0 for random actions, 100 for the demonstrator. *ERC*, episode return correlation: that of learnt and "
-    "true returns, at most 1."
+    "*The fix* is this project's own repair of the thesis' method (diffusion-irl-value: a reward per step and its "
+    "value function). *Corner* marks the mazes with the thesis' reward, which grows towards a corner; the others have "
+    "D4RL's goal. *Base data* are behaviour of any kind, without rewards, that a method may use beside demonstrations. "
+    "*Score*: true return, 0 for random actions, 100 for the demonstrator. *ERC*, episode return correlation: that of "
+    "learnt and true returns, at most 1."
 )
 TOLD = ("thesis", "beyond the thesis", "fixes")
 
@@ -344,7 +369,9 @@ def sentence(records: Iterable[Record], by: Sequence[str] = TOLD) -> str:
     for origin, of in _by_verdict(records, by).items():
         refuted, supported, left = (len(told) or "none" for told in of.values())
         said = f"{'they' if parts else 'these records'} refute {refuted}, support {supported}, leave {left} open"
-        parts.append(f"of the {sum(map(len, of.values()))} claims {ORIGINS[origin]} {said}")
+        late = sum(claim.late for claim in claims().claims if claim.by == origin)
+        aside = f" ({late} of them written after results of five seeds)" * bool(late)
+        parts.append(f"of the {sum(map(len, of.values()))} claims {ORIGINS[origin]}{aside} {said}")
     return "O" + "; ".join(parts)[1:] + "."
 
 

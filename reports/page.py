@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from reports.claims import SIGHT, WORDS, claims, named, sentence
-from reports.frame import Runs, entry, estimate, latest
+from reports.frame import Runs, entry, estimate, latest, levelled
 from reports.gallery import Shown
 from reports.render import TEMPLATES, Table, clean, html_table
 from reports.style import look
@@ -142,7 +142,7 @@ def _data(runs: Runs, records: Sequence[Record], store: Store, suite: str | None
         }  # fmt: skip
 
     own = suite or next(iter(sorted({r.suite for r in runs.records.values()})))
-    known = {r.id: r for r in latest(r for r in records if r.suite != own)} | runs.records
+    known = {r.id: r for r in levelled(latest(r for r in records if r.suite != own))} | runs.records
     rows = [row(r) for r in sorted(known.values(), key=lambda r: (r.suite, r.task, r.control, r.title, r.seed, r.id))]
     for line in runs.table[runs.table.status == "missing"].itertuples():
         place = {"id": "", "method": line.method, "plain": line.method, "task": line.task, "seed": int(str(line.seed))}

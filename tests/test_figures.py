@@ -138,4 +138,4 @@ def test_the_worst_run_is_drawn_or_named_never_another() -> None:
 
 
 def test_help_names_every_figure() -> None:
-    assert report_commands.FIGURES == ", ".join(gallery.FIGURES)
+    assert ", ".join(gallery.FIGURES) == report_commands.FIGURES

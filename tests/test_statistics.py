@@ -102,6 +102,18 @@ def test_intervals_hold_what_they_promise(tasks: int, seeds: int, case: str, mon
     assert 0.91 <= coverage(found, true, levels(tasks, seeds), 300) <= 0.99
 
 
+def test_where_one_run_in_five_fails_five_seeds_hold_the_mean_less_often() -> None:
+    """As docs/protocol.md says: values as far apart as BC's from unseen starts of U-Maze."""
+
+    def found(strata: list[np.ndarray], source: np.random.Generator) -> Interval | None:
+        return mean_interval(strata[0], source)
+
+    def strata(source: np.random.Generator) -> list[np.ndarray]:
+        return [np.where(source.random(5) < 0.2, 50.0, 110.0) + source.normal(0, 5, 5)]
+
+    assert 0.6 <= coverage(found, 98.0, strata, 300) <= 0.75
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("tasks", "seeds"), SHAPES)

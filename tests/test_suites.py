@@ -55,6 +55,7 @@ def test_the_suites_that_come_along_hold_for_everything_found() -> None:
         assert made and len({cell.id for cell in made}) == len(made)
         corner = {"maze2d-umaze-corner", "maze2d-large-corner"}
         variants = {"paper-corner": corner, "full-replay": {"halfcheetah-full-replay"}}
+        variants["no-dwell"] = {"maze2d-umaze-nodwell", "maze2d-large-nodwell"}
         variants |= dict.fromkeys(("ablations", "more-tuning", "more-updates"), MAIN | corner)
         assert {cell.task for cell in made} <= variants.get(name, MAIN)
         assert any(cell.reoptimise for cell in made) == (name == "paper-reoptimise")  # costs too much elsewhere
@@ -156,7 +157,7 @@ def test_a_suite_runs_through_demonstrations_and_settings(desk: Desk) -> None:
     ]
     assert len({cell.id for cell in grid}) == 4
     fixed = cells("any", suite, found, ["toy-good"], assigned={"toy-good": {"steps": 9}})
-    assert [cell.variant for cell in fixed] == ["demos=1, scale=1.5", "demos=3, scale=1.5"]
+    assert [cell.variant for cell in fixed] == ["demos=1, scale=1.5, steps=9", "demos=3, scale=1.5, steps=9"]
 
 
 def test_a_dotted_setting_changes_one_value_inside_another() -> None:
