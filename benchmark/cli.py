@@ -130,6 +130,8 @@ def run(
         print_plan(plan(cells, store, retry or [], past, cpu=True), workers, as_json)
         return
     store = open_store(results, write=True)
+    if reporting:
+        (out or OUT / name).mkdir(parents=True, exist_ok=True)  # where it cannot be made, nothing runs in vain
     warn_unavailable(registry)
     warn_corrupt(store)
     execute(cells, store, How(workers, quiet, executor, address, plain_lines, tensorboard), retry or [])
@@ -263,11 +265,11 @@ def perf(
     from benchmark.perf import markdown, measure
 
     rows = []
+    out.mkdir(parents=True, exist_ok=True)
     for row in measure(names or []):
         rows.append(row)
         print(f"{row.name}: {row.ratio:.2f}", file=sys.stderr)
     texts = {"md": markdown(rows), "json": json.dumps([row.model_dump() for row in rows], indent=1)}
-    out.mkdir(parents=True, exist_ok=True)
     for suffix, text in texts.items():
         (out / f"perf.{suffix}").write_text(text + "\n")
     print(texts["json" if as_json else "md"])
@@ -303,8 +305,14 @@ def tune(
 
     with processes(workers, content, wanted) as submit:
         run(list(names), trials, seconds, told, lambda study, chosen: submit(*names[study], chosen), workers)
+    lost = []
     for study in names:
-        print(f"{study.write(into)}: {study.outcome()['chosen']}")
+        try:
+            print(f"{study.write(into)}: {study.outcome()['chosen']}")
+        except UserError as error:
+            lost.append(str(error))
+    if lost:
+        raise UserError("; ".join(lost))
 
 
 @app.command()
@@ -349,6 +357,6 @@ def main() -> None:
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
         app()
-    except UserError as error:
+    except (UserError, OSError) as error:  # the latter: a disk that is full, a folder that is a file
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -32,15 +32,23 @@ def _source(module: str) -> Path | None:
 
 
 @cache
-def imports(path: Path) -> tuple[str, ...]:
-    """Every module that a file's import statements may name, wherever in the file they stand."""
+def imports(path: Path, module: str = "") -> tuple[str, ...]:
+    """Every module that a file's import statements may name, wherever in the file they stand.
+
+    Args:
+        path: the file.
+        module: its name, from which relative imports go.
+    """
     found: list[str] = []
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(found)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            name = ".".join(filter(None, [*above, node.module]))
+            found += [name, *(f"{name}.{alias.name}" for alias in node.names)]
+    return tuple(filter(None, found))
 
 
 def sources(modules: Iterable[str]) -> dict[str, Path]:
@@ -56,7 +64,7 @@ def sources(modules: Iterable[str]) -> dict[str, Path]:
         if module in found or module.split(".")[0] not in packages or (path := _source(module)) is None:
             continue
         found[module] = path
-        queue += imports(path)
+        queue += imports(path, module)
         for data in sorted((path.parent / "policies").glob(f"{path.stem}*")):
             found[f"{module}/{data.name}"] = data
     return found

@@ -79,7 +79,7 @@ class Registry:
         module_name, _, attribute = reference.partition(":")
         try:
             found = getattr(importlib.import_module(module_name), attribute)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = f"{kind.__name__.lower()} {reference!r}"
             raise UserError(f"{what} cannot be imported: {type(error).__name__}: {error}") from error
         if not isinstance(found, kind):

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from benchmark.cell import Cell
 from benchmark.executors import Died, Executor, Finished, Left, Progressed
+from envs.checkpoint import ASKED
 from results.schema import Record
 from results.store import Store
 
@@ -28,13 +29,14 @@ class Interrupt:
         return self
 
     def __exit__(self, *error: object) -> None:
+        ASKED.to_stop = False
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: object) -> None:
         if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked = ASKED.to_stop = True  # the latter for a cell in this process
 
 
 POLL = 0.5  # seconds between looks at cells that another run holds

@@ -88,7 +88,7 @@ def execute(cells: list["Cell"], store: "Store", how: How, retry: list[str]) -> 
     planned = plan(cells, store, retry)
     console = Console(quiet=how.quiet)
     todo = f"{len(cells)} cells: {len(planned.done)} done, {len(planned.todo)} to run, into {store.root}"
-    console.print(todo, soft_wrap=True)
+    console.print(todo, soft_wrap=True, markup=False, highlight=False)
     if not planned.todo:
         return
     origin = provenance()

@@ -135,6 +135,8 @@ def _read(name: str, beside: Path, files: dict[Path, str]) -> tuple[Path, dict[s
         content = yaml.safe_load(files[resolved])
     if not isinstance(content, dict):
         raise UserError(f"suite {path} holds a {type(content).__name__}; keys and values are needed")
+    if odd := [key for key in content if not isinstance(key, str)]:
+        raise UserError(f"suite {path}: key {odd[0]!r} is no text: YAML reads numbers, dates, on and no as others")
     if isinstance(folder := content.get("studies"), str):
         content["studies"] = path.parent / folder
         if not content["studies"].is_dir():
@@ -186,7 +188,7 @@ def parse_assignments(given: Sequence[str]) -> dict[str, dict[str, Any]]:
         match = re.fullmatch(r"([^.=]+)\.([^=]+)=(.*)", text, re.DOTALL)
         if not match:
             raise UserError(f"--set {text!r}: the form is method.key=value, e.g. bc.epochs=5")
-        with as_user_error(yaml.YAMLError, before=f"--set {text!r}: the value is no YAML: "):
+        with as_user_error(yaml.YAMLError, ValueError, before=f"--set {text!r}: the value is no YAML: "):
             found.setdefault(match[1], {})[match[2]] = yaml.safe_load(match[3])
     return found
 
@@ -231,6 +233,12 @@ def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str,
             f"{data}: episodes of {task.horizon} steps are shorter than the window of {method.name}, "
             f"{tokens} tokens of {skip} steps: base.tokens times base.skip must be at most {task.horizon}"
         )
+    try:
+        json.dumps(config.model_dump(), default=str, allow_nan=False)
+    except ValueError as error:
+        raise UserError(
+            f"settings of {method.name}: {dict(assigned) or merged} hold a number that is not finite"
+        ) from error
     return config.model_dump(mode="json")
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def load(folder: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: np.asarray(stored[name], np.float64) for name in AXES if name in stored}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     for name, array in arrays.items():
         if array.ndim != AXES[name] or array.size == 0 or not np.isfinite(array).all():

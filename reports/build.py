@@ -99,7 +99,8 @@ def select(records: Path, suite: str | None, expected: Expected | None) -> tuple
             f"run `python -m benchmark run {suite or 'quick'}` first"
         )
     if expected:  # a run that two suites share is called as this one calls it
-        chosen = [r.model_copy(update={"variant": expected[r.id][3]}) for r in chosen]
+        called = {"suite": suite} if suite else {}
+        chosen = [r.model_copy(update={"variant": expected[r.id][3], **called}) for r in chosen]
     runs = gather(chosen, [(entry(m, v), t, s) for m, t, s, v in expected.values()] if expected else None)
     return store, runs, found, [f"{c.path.name} holds no record and is skipped: {c.reason}" for c in corrupt]
 

@@ -150,7 +150,8 @@ class Evidence:
     def _values(self, claim: Claim, suite: str, task: str, name: str, variant: str, metric: str) -> Values:
         """By seed, the value of a method, or of the member that does best on the other seeds."""
         cells = {m: self._cells.get((suite, task, m, variant), {}) for m in self.members(name)}
-        seeds = {seed for cell in cells.values() for seed in cell}
+        ran = Counter(seed for cell in cells.values() for seed in cell)
+        seeds = {seed for seed, n in ran.items() if 2 * n > sum(map(bool, cells.values()))}  # of most members that ran
         known = {
             m: {s: r.metrics[metric] for s, r in cell.items() if metric in r.metrics and _counts(r, claim.where)}
             for m, cell in cells.items()
@@ -159,10 +160,10 @@ class Evidence:
             ((only, values),) = known.items()
             return {s: (only, v) for s, v in values.items()}
         if claim.where:
-            of = {s: [v[s] for v in known.values() if s in v] for s in seeds}
+            of = {s: [v[s] for v in known.values() if s in v] for s in ran}
             return {s: (f"{claim.ours} that do", float(np.mean(v))) for s, v in of.items() if v}
         sign = METRICS[metric].better
-        whole = {m: v for m, v in known.items() if v.keys() == seeds}
+        whole = {m: v for m, v in known.items() if v.keys() >= seeds}
         found: Values = {}
         for seed in seeds if whole else ():
             others = sorted(seeds - {seed}) or [seed]
@@ -255,16 +256,16 @@ def marks(claim: Claim) -> str:
 def caption(comparisons: int) -> str:
     """How claims are judged."""
     return (
-        "Claims against these records. Difference: mean over seeds of ours minus theirs, paired by seed, with 95 % "
-        "interval (Student's). Supported: the interval lies above the claim's bound (0 if none is named); refuted: below; "
-        f"undecided: else, or with fewer than {claims().fewest} seeds. A claim with several comparisons is supported by "
-        "all, and refuted by one if Simes' test of all together, which heeds their number, agrees. Best of its kind: "
-        "picked for each seed by the results of the other seeds, so not flattered by the pick, and at times below each "
-        "that is picked. In brackets: the same of a control in the place of ours."
-        f"{SIGHT} settings of a method in it were chosen in sight of true results on evaluated seeds "
-        "(docs/protocol.md: which). Claims and bounds, the project's own, were written after first records of three seeds "
-        f"had been seen; those marked {LATE.strip()}, and the rule for several comparisons, after results of five. "
-        f"Intervals are not widened for their number: of {comparisons} comparisons with one, some "
+        "Claims against these records. Difference: mean over seeds of ours minus theirs, paired by seed, with 95 "
+        "% interval (Student's). Supported: the interval lies above the claim's bound (0 if none is named); "
+        f"refuted: below; undecided: else, or with fewer than {claims().fewest} seeds. A claim with several "
+        "comparisons is supported by all, and refuted by one if Simes' test of all together, which heeds their "
+        "number, agrees. Best of its kind: picked for each seed by the results of the other seeds, so not "
+        "flattered by the pick, and at times below each that is picked. In brackets: the same of a control in the "
+        f"place of ours.{SIGHT} settings of a method in it were chosen in sight of true results on evaluated seeds "
+        "(docs/protocol.md: which). Claims and bounds, the project's own, were written after first records of "
+        f"three seeds had been seen; those marked {LATE.strip()}, and the rule for several comparisons, after "
+        f"results of five. Intervals are not widened for their number: of {comparisons} comparisons with one, some "
         f"{round(comparisons / 20)} miss the truth by chance."
     )
 

@@ -103,6 +103,16 @@ class Runs:
         """The rows of one cell, by seed; none where the method has no run on the task."""
         return self.cells.get((task, method), self.table[:0])
 
+    def seeds(self, method: str, tasks: Iterable[str] = ()) -> list[list[int]]:
+        """Of a method's runs per task (of all, if none is named): only runs of equal seeds make pairs."""
+        return [self.of(t, method).seed.tolist() for t in tasks or self.tasks]
+
+    @property
+    def n(self) -> str:
+        """How many seeds the cells have, ``3`` or ``3 to 5``."""
+        least, most = self.table.groupby(["task", "method"]).seed.nunique().agg(["min", "max"])
+        return f"{least}" if least == most else f"{least} to {most}"
+
     def curves(self, task: str, method: str) -> list[list[dict[str, float]]]:
         """What each run of a cell logged on its way."""
         return [self.records[id].curve for id in self.of(task, method).id if id]

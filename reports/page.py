@@ -42,12 +42,12 @@ def page(
 
     Args:
         runs: the suite reported on.
-        records: all there are; the leaderboard can be switched to other suites.
+        records: all there are; the leaderboard can be switched to other suites, if the page holds them too.
         problems: what is missing.
         evidence: what claims are judged by.
 
     Raises:
-        ValueError: records alone make it larger than :data:`LIMIT`.
+        ValueError: the suite's records alone make it larger than :data:`LIMIT`.
     """
     template, folder = TEMPLATES.get_template("page.html"), Path(__file__).parent / "templates"
     fixed: dict[str, Any] = {
@@ -60,18 +60,20 @@ def page(
         "marked": MARKED,
         "conditions": conditions(runs),
         "tables": [(t.name, Markup(html_table(t))) for t in tables],
-        "problems": [*runs.notes, *problems],
         "bad": runs.table[runs.table.status != "ok"].to_dict("records"),
         "metrics": METRICS | COSTS,
         "versions": _provenance(runs),
         "css": Markup((folder / "page.css").read_text(encoding="utf-8")),
         "js": Markup((folder / "page.js").read_text(encoding="utf-8")),
-        "data": _embedded(_data(runs, records, store, suite)),
     }
-    for width in WIDTHS:
-        made = template.render(figures=[_figure(s, width) for s in shown], **fixed)
-        if len(made.encode()) < LIMIT:
-            return made
+    left_out = "Runs of other suites, with which the page would be too large: report on those by their name."
+    for held, said in ((records, []), ([], [left_out])):
+        fixed["data"] = _embedded(_data(runs, held, store, suite))
+        fixed["problems"] = [*runs.notes, *problems, *said]
+        for width in WIDTHS if len(fixed["data"]) < LIMIT else ():
+            made = template.render(figures=[_figure(s, width) for s in shown], **fixed)
+            if len(made.encode()) < LIMIT:
+                return made
     raise ValueError(f"the page exceeds {LIMIT} bytes: report on fewer records at a time")
 
 
@@ -142,8 +144,8 @@ def _data(runs: Runs, records: Sequence[Record], store: Store, suite: str | None
         }  # fmt: skip
 
     own = suite or next(iter(sorted({r.suite for r in runs.records.values()})))
-    known = {r.id: r for r in levelled(latest(r for r in records if r.suite != own))} | runs.records
-    rows = [row(r) for r in sorted(known.values(), key=lambda r: (r.suite, r.task, r.control, r.title, r.seed, r.id))]
+    known = [*levelled(latest(r for r in records if r.suite != own)), *runs.records.values()]
+    rows = [row(r) for r in sorted(known, key=lambda r: (r.suite, r.task, r.control, r.title, r.seed, r.id))]
     for line in runs.table[runs.table.status == "missing"].itertuples():
         place = {"id": "", "method": line.method, "plain": line.method, "task": line.task, "seed": int(str(line.seed))}
         given = {"suite": own, "budget": None, "demos": None}
@@ -155,12 +157,12 @@ def _data(runs: Runs, records: Sequence[Record], store: Store, suite: str | None
         if found.interval:
             ends = [*map(_short, found.interval), found.n]
             intervals.setdefault(task, {}).setdefault(method, {})[metric] = ends
-    titles = {entry(r.method, r.variant): entry(r.title, r.variant) for r in known.values()} | runs.methods
+    titles = {entry(r.method, r.variant): entry(r.title, r.variant) for r in known} | runs.methods
     return {
         "suite": own,
         "headline": HEADLINE,
         "metrics": {k: m.model_dump(exclude={"range", "source"}) for k, m in (METRICS | COSTS).items()},
-        "tasks": {r.task: clean(r.task_title) for r in known.values()},
+        "tasks": {r.task: clean(r.task_title) for r in known},
         "methods": {
             m: {"title": clean(t) + SIGHT * (m in claims().in_sight), "colour": look(m)[0]} for m, t in titles.items()
         },

@@ -42,7 +42,7 @@ SCORE, TARGET, WORST = "normalized_score", 100.0, " §"  # the last marks rows w
 def reading(runs: Runs) -> str:
     """How to read a table of means, for its caption."""
     return (
-        f"Mean over n = {runs.table.seed.nunique()} seeds [95 % interval: Student's, bootstrap variance of seeds; n<"
+        f"Mean over n = {runs.n} seeds [95 % interval: Student's, bootstrap variance of seeds; n<"
         f"{MIN_SEEDS}: too few for one]. Bold: best contestant and those {TIED} (only cells in which every run ended "
         f"well compete). {MARKED} k/N ok: only k of N runs ended well and the mean is over these."
     )
@@ -84,19 +84,26 @@ def winners(runs: Runs, task: str, metric: str) -> set[str]:
     """
     found = {m: estimate(runs, task, m, metric) for m in runs.methods}
     values = {m: [runs.of(task, m)[metric].to_numpy(float)] for m, e in found.items() if e.n == e.expected}
-    return tied(runs, values, about(metric).better, pooled_mean, "tie", task, metric)
+    return tied(runs, values, about(metric).better, pooled_mean, "tie", task, metric, tasks=[task])
 
 
-def tied(runs: Runs, values: Mapping[str, Strata], sign: int, statistic: Callable[..., Any], *key: str) -> set[str]:
+def tied(
+    runs: Runs,
+    values: Mapping[str, Strata],
+    sign: int,
+    statistic: Callable[..., Any],
+    *key: str,
+    tasks: Sequence[str] = (),
+) -> set[str]:
     """The contestant of the best statistic, and those that the paired difference to it cannot tell from it.
 
     Args:
         runs: says who is no contestant.
-        values: by method, per task float ``[n_k]``, finite, entry by entry the same seeds; fewer than three on a task
-            do not compete.
+        values: by method, per task float ``[n_k]`` of all its runs, finite; fewer than three on a task do not compete.
         sign: +1 where higher is better, -1 where lower is.
         statistic: of strata, as :func:`reports.statistics.pooled_mean`.
         key: names the draws.
+        tasks: whose values these are; all if none is named.
     """
     rivals = {m: v for m, v in values.items() if m not in runs.controls and min(map(len, v)) >= MIN_SEEDS}
     if not rivals:
@@ -104,7 +111,7 @@ def tied(runs: Runs, values: Mapping[str, Strata], sign: int, statistic: Callabl
     best = max(rivals, key=lambda m: sign * float(statistic(*rivals[m])))
     found = {best}
     for method, ours in rivals.items():
-        if [*map(len, ours)] == [*map(len, rivals[best])]:
+        if runs.seeds(method, tasks) == runs.seeds(best, tasks):
             _, gap = paired_difference(rivals[best], ours, rng_for(*key, best, method))
             found |= {method} if gap and gap.low <= 0 <= gap.high else set()
     return found
@@ -255,7 +262,7 @@ def iqms(runs: Runs) -> Table:
     rows = _identities(runs)
     for metric, (name, part) in product(AGGREGATE, [*((t, [t]) for t in tasks), ("all", tasks)]):
         complete = runs.complete(metric, part)
-        bold = tied(runs, complete, METRICS[metric].better, pooled_iqm, "iqm", name, metric)
+        bold = tied(runs, complete, METRICS[metric].better, pooled_iqm, "iqm", name, metric, tasks=part)
         for m, strata in runs.strata(metric, part).items():
             if m not in complete:
                 cells[m].append(incomplete(strata))
@@ -264,9 +271,8 @@ def iqms(runs: Runs) -> Table:
             cells[m].append(value_cell(value, ends, metric, m in bold))
             named = f"{metric}_{name}"
             rows[m] |= columns(named, value, ends) | {f"{named}_n": sum(map(len, strata))}
-    n = runs.table.seed.nunique()
     caption = (
-        f"Interquartile means over n = {n} seeds (all: over tasks and seeds, n = {n * len(tasks)}) with 95 % bootstrap "
+        f"Interquartile means over n = {runs.n} seeds (all: over tasks and seeds) with 95 % bootstrap "
         f"intervals; n<{MIN_SEEDS}: too few seeds for one. Bold: best contestant and those {TIED}. k/N values: a run "
         f"has none, so there is no mean. {MARKED}"
     )
@@ -297,7 +303,7 @@ def aggregate(runs: Runs) -> Table:
         "and the probability that a run does better than a run of that contestant on the same task, with 95 % "
         f"stratified bootstrap intervals (seeds within tasks; n<{MIN_SEEDS}: too few for one). A method with a failed, "
         "missing or undefined value anywhere is not aggregated: k/N values. A probability without interval: every pair "
-        f"was won, or lost, on each task. n = {len(runs.table) // len(runs.methods)} runs a method. Bold: the best "
+        f"was won, or lost, on each task. n = {runs.n} seeds a task. Bold: the best "
         f"contestant and those {TIED}. {MARKED}"
     )
     header = ["IQM", "mean difference to best", "P(better than best)"] * len(AGGREGATE)
@@ -320,7 +326,7 @@ def _aggregate(runs: Runs, metric: str) -> dict[str, tuple[list[Cell], dict[str,
             made[method] = [incomplete(strata), Cell(NONE), Cell(NONE)], numbers
             continue
         found = {"iqm": _iqm(strata, metric, "all", method)}
-        if best and method != best and [*map(len, strata)] == [*map(len, complete[best])]:
+        if best and method != best and runs.seeds(method) == runs.seeds(best):
             rng = rng_for("best", method, best, metric)
             found["difference"] = paired_difference(strata, complete[best], rng)
             ours, theirs = ([sign * values for values in side] for side in (strata, complete[best]))
@@ -370,7 +376,7 @@ def worst_case(runs: Runs) -> Table:
     caption = (
         f"Failures as the worst: every run that gave no score counts as the worst score of its task;{WORST} such runs "
         f"are in the row. Interquartile mean, and optimality gap to {TARGET:g} (Agarwal et al. 2021), over tasks and "
-        f"seeds (n = {len(runs.table) // len(runs.methods)} runs), with 95 % intervals (n<{MIN_SEEDS}: too few seeds "
+        f"seeds (n = {runs.n} a task), with 95 % intervals (n<{MIN_SEEDS}: too few seeds "
         f"for one). Bold: best contestant and those {TIED}. {MARKED}"
     )
     header = ["IQM ↑", "Optimality gap ↓"]

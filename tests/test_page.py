@@ -55,7 +55,10 @@ def test_numbers_of_the_page_are_the_tables(made: Path) -> None:
 
 def test_runs_that_were_made_anew_stand_once(tmp_path: Path) -> None:
     def three(suite: str, code: str, finished: str) -> list[Record]:
-        found = [record("bc", "halfcheetah", s, suite=suite, id=f"{suite}{code == 'old':d}{s}".ljust(16, "0")) for s in range(3)]
+        found = [
+            record("bc", "halfcheetah", s, suite=suite, id=f"{suite}{code == 'old':d}{s}".ljust(16, "0"))
+            for s in range(3)
+        ]
         return [r.model_copy(update={"code": code, "provenance": {"finished": finished}}) for r in found]
 
     old, new, of_other, newer = (

@@ -44,7 +44,8 @@ def test_each_metric_is_judged_and_chance_is_allowed_for() -> None:
     assert of(scored(0, 10.0, status="failed", reason="ValueError")) == ("outside", False)
     alone = [scored(0, 10.0)]
     (found,) = judged(alone, {alone[0].id: scored(0, 10.5)})
-    assert found.verdict == "no interval" and holds([found])
+    assert found.verdict == "no interval" and not holds([found]) and not holds([])
+    assert "nothing can be judged" in text([found], 0, True)
     inside = [*judged(known, {known[0].id: scored(0, 10.0)})] * 9
     assert holds([*inside, *judged(known, {known[0].id: scored(0, 99.0)})])  # one in ten
 
