@@ -220,6 +220,15 @@ def test_a_control_stands_beside_in_the_place_of_ours() -> None:
     assert "in place of" not in " ".join(claims.named(records))
 
 
+def test_seeds_that_one_member_has_more_do_not_decide_who_is_picked() -> None:
+    theirs = [*runs("gail", CHEETAH, level(60)), *runs("airl", CHEETAH, level(20))]
+    more = [record("airl", CHEETAH, s, metrics={"normalized_score": 20.0}) for s in range(5, 10)]
+    ours = runs("diffusion-irl-mse", CHEETAH, level(40))
+    for records in ([*ours, *theirs], [*ours, *theirs, *more]):
+        _, (finding,) = found(records, "lags")
+        assert (finding.gap, finding.n) == (pytest.approx(20), 5)
+
+
 def test_texts_hold_verdicts_marks_and_escapes() -> None:
     records = [*runs("diffusion-irl-mse", CHEETAH, level(20)), *runs("gail", CHEETAH, level(60), title="<b>|GAIL")]
     table = claims.table(records)

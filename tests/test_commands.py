@@ -40,6 +40,9 @@ BAD = {
         ("run", "smoke", "--method", "tests.toys:GOOD", "--set", "toy-good.steps=many"),
         "steps = 'many'",
     ),
+    "date in set": (("run", "smoke", "--set", "gail.lr=2024-13-45"), "the value is no YAML"),
+    "infinite in set": (("run", "smoke", "--method", "f-irl", "--set", "f-irl.limit=.inf"), "is not finite"),
+    "out": (("run", "smoke", "--method", "expert", "--out", str(ROOT / "README.md")), "File exists"),
     "metric": (("report", "smoke", "--metric", "erc_pearsn"), "Did you mean erc_pearson"),
     "retry": (("run", "smoke", "--retry", "all"), "allowed are failed, timeout, skipped"),
     "policy": (("data", "train", "halfcheetah-exprt"), "Did you mean halfcheetah-expert"),
@@ -223,6 +226,19 @@ def test_a_broken_module_is_unavailable_and_stops_nothing_else(plugins: Path) ->
     assert {"toy-good", "expert"} <= found.methods.keys()
     with pytest.raises(UserError, match=r"zz-broken.*unavailable.*no_such_module"):
         found.method("zz-broken")
+
+
+def test_a_module_that_exits_is_refused(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "plug_exits.py").write_text("import sys\nsys.exit(0)\n")
+    code, _, errors = desk.do("status", "smoke", "--method", "plug_exits:METHOD")
+    assert code == 2 and "'plug_exits:METHOD' cannot be imported: SystemExit" in errors
+
+
+def test_a_key_that_is_no_text_is_refused(desk: Desk) -> None:
+    desk.suite.write_text(SUITE + "on: true\n")
+    code, _, errors = desk.do(*desk.arguments("status"))
+    assert code == 2 and "key True is no text" in errors
 
 
 def test_data_of_tasks_are_made_by_seed(desk: Desk) -> None:

@@ -106,9 +106,10 @@ def test_what_a_kill_leaves_of_finished_cells_is_removed_and_nothing_else(desk: 
     assert store.get(record.id) == record
 
 
-def test_one_interrupt_writes_down_where_cells_are(desk: Desk, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "0"])
+def test_one_interrupt_writes_down_where_cells_are(desk: Desk, tmp_path: Path, workers: str) -> None:
     trace = tmp_path / "trace"
-    extra = ("--set", "toy-counts.steps=60", "--set", "toy-counts.sleep=0.1", "--workers", "1")
+    extra = ("--set", "toy-counts.steps=60", "--set", "toy-counts.sleep=0.1", "--workers", workers)
     settings = (*extra, "--set", f"toy-counts.trace={trace}")
     process = start(desk.arguments("run", "COUNTS", "SKIPS", extra=settings))
     wait_for(lambda: len(traced(trace)) >= 5)

@@ -47,6 +47,19 @@ def test_the_code_hash_follows_what_a_method_imports(tmp_path: Path, monkeypatch
     assert digest() != before
 
 
+@pytest.mark.parametrize("words", ["from .helper import x", "from . import helper", "from ..near.helper import x"])
+def test_the_code_hash_follows_relative_imports(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    inner = tmp_path / "plug_around" / "near"
+    inner.mkdir(parents=True)
+    (inner / "__init__.py").write_text("from .method import METHOD\n")
+    (inner.parent / "__init__.py").touch()
+    (inner / "method.py").write_text(f"{words}\nMETHOD = 1\n")
+    (inner / "helper.py").write_text("x = 1")
+    forget()
+    assert "plug_around.near.helper" in provenance.sources(["plug_around.near"])
+
+
 def test_words_about_code_change_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
 

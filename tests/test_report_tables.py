@@ -90,6 +90,15 @@ def test_bold_is_the_best_and_what_cannot_be_told_from_it() -> None:
     assert tables.winners(runs, "t", "erc_distance") == {"good"}  # lower is better
 
 
+def test_runs_of_other_seeds_make_no_pairs() -> None:
+    """The same values: told apart are they by seeds alone, which no difference can be paired by."""
+    for seeds, bold in ((range(3), {"a", "b"}), (range(3, 6), {"a"})):
+        made = [record("a", "t", s, metrics={"score_seen": v}) for s, v in zip(range(3), (51.0, 52, 54), strict=True)]
+        made += [record("b", "t", s, metrics={"score_seen": v}) for s, v in zip(seeds, (52.0, 51, 53), strict=True)]
+        runs = gather(made, [(r.method, r.task, r.seed) for r in made])
+        assert tables.winners(runs, "t", "score_seen") == bold and runs.n == "3"
+
+
 def test_no_bold_below_three_seeds_or_with_a_failure() -> None:
     assert not tables.winners(measured("score_seen", a=[80, 85], b=[1, 2]), "t", "score_seen")
     failed = record("a", "t", 3, status="failed", reason="boom")

@@ -1,11 +1,13 @@
 """Whole reports from made-up records: what is missing is said, what is equal stays equal."""
 
 import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +22,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from reports import artefacts, build, gallery
+from reports import artefacts, build, gallery, page
 from reports.render import latex
 from results.schema import METRICS
 
@@ -230,7 +232,7 @@ def test_a_report_on_one_suite_judges_claims_by_all_records(tmp_path: Path) -> N
     assert claims.loc["lags"].n == 5
 
 
-@pytest.mark.parametrize("damage", ["pickle", "shape", "nan", "cut"])
+@pytest.mark.parametrize("damage", ["pickle", "shape", "nan", "cut", "flip"])
 def test_bad_artefacts_are_named_and_nothing_else_is_lost(damage: str, tmp_path: Path) -> None:
     made = [record("gail", "maze2d-umaze", 0), record("airl", "maze2d-umaze", 0)]
     write(tmp_path / "runs", made)
@@ -239,6 +241,11 @@ def test_bad_artefacts_are_named_and_nothing_else_is_lost(damage: str, tmp_path:
         arrays = dict(stored)
     if damage == "pickle":
         np.savez(path, allow_pickle=True, **{**arrays, "reward_map": np.array([{"a": 1}], object)})
+    elif damage == "flip":
+        np.savez_compressed(path, **arrays)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2 : len(content) // 2 + 40] = b"\xff" * 40
+        path.write_bytes(content)
     elif damage == "cut":
         path.write_bytes(path.read_bytes()[:300])
     else:
@@ -251,6 +258,35 @@ def test_bad_artefacts_are_named_and_nothing_else_is_lost(damage: str, tmp_path:
     build.build(tmp_path / "runs", tmp_path / "out")
     assert f"artefacts of {made[0].id} are not drawn" in (tmp_path / "out" / "summary.md").read_text()
     assert (tmp_path / "out" / "figures" / "rewards-maze2d-umaze.png").is_file()
+
+
+def test_a_run_that_suites_share_counts_in_the_one_that_is_reported(tmp_path: Path) -> None:
+    other = [record("gail", "halfcheetah", s, suite="quick" if s == 0 else "paper") for s in range(5)]
+    own = [record("diffusion-irl-mse", "halfcheetah", s, suite="quick" if s == 0 else "paper") for s in range(5)]
+    made = [r.model_copy(update={"id": f"{i:016x}"}) for i, r in enumerate([*other, *own])]
+    write(tmp_path / "runs", made)
+    build.build(tmp_path / "runs", tmp_path / "out", "paper", {r.id: (r.method, r.task, r.seed, "") for r in made})
+    assert pd.read_csv(tmp_path / "out" / "tables" / "claims.csv").set_index("claim").loc["lags"].n == 5
+    embedded = re.search(
+        r'<script type="application/json" id="data">(.*?)</script>', (tmp_path / "out/index.html").read_text()
+    )
+    assert embedded
+    suites = Counter(run["suite"] for run in json.loads(embedded[1])["runs"])
+    assert suites == {"paper": 10, "quick": 2}
+
+
+def test_a_page_that_would_be_too_large_leaves_out_other_suites(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [record("bc", "halfcheetah", s) for s in range(3)]
+    many = [record("bc", "halfcheetah", s, suite="other", id=f"{s:016x}") for s in range(40)]
+    write(tmp_path / "runs", [*made, *many])
+    monkeypatch.setattr(page, "_figure", lambda shown, width: {**vars(shown), "name": "", "source": "", "size": (1, 1)})
+    for most, other in ((page.LIMIT, True), (120_000, False)):
+        monkeypatch.setattr(page, "LIMIT", most)
+        build.build(tmp_path / "runs", tmp_path / "out", "made-up")
+        text = (tmp_path / "out" / "index.html").read_text()
+        assert ('"suite":"other"' in text) == other != ("Runs of other suites, with which" in text)
 
 
 def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
