@@ -1,29 +1,32 @@
 """One cell of the grid, from its plain description to its record."""
 
 import contextlib
+import dataclasses
 import errno
 import random
 import resource
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from benchmark.bfloat16 import emulate
 from benchmark.pictures import pictures
 from benchmark.pose import pose
-from benchmark.recorded import keep_references
+from benchmark.references import kept, occupancy, place, references
 from benchmark.registry import load_method, load_task, task_code
 from benchmark.score import Judge, score
 from envs.checkpoint import ASKED
 from envs.d4rl_scores import REFERENCES
+from envs.datasets import write_arrays
 from envs.own import NO_DEMONSTRATOR, RecordedTask
+from envs.rollout import Rollout, Uniform
 from envs.seeding import seed_of, stream
 from methods.base import Learned
 from methods.controls import Withheld
@@ -35,7 +38,7 @@ STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 KEEP_LEARNED_BYTES = 1_000_000
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Cell:
     """One run to be made, as plain data: it travels to any worker."""
 
@@ -117,6 +120,23 @@ def device_of(learned: Learned) -> str:
     """Where the policy lies, and so where it was learnt: ``cpu``, or a GPU's name."""
     types = {weights.device.type for weights in learned.policy.parameters()}
     return torch.cuda.get_device_name() if "cuda" in types else "cpu"
+
+
+def keep_references(task: RecordedTask, code: str) -> None:
+    """Writes where :func:`references` looks what a demonstrator that cannot be run earned, and where it was: by its
+    demonstrations. ``code`` is the hash of the task's sources and data.
+    """
+    path = place(task, code)
+    with FileLock(f"{path}.recorded.lock"):
+        if kept(path) is not None:
+            return
+        space, known = task.make_env(1).action_space, task.demos(task.recorded, 0)
+        found = references(dataclasses.replace(task, expert=lambda: Uniform(space)), f"{code} at random")
+        visited = occupancy(Rollout(np.zeros(0), known.trajectories))
+        for kind, starts in (("seen", task.seen_starts), ("unseen", task.unseen_starts)):
+            found[f"expert_{kind}"] = np.full(len(starts), known.returns.mean(dtype=np.float64))
+            found[f"occupancy_{kind}"] = visited[np.arange(len(starts)) % len(visited)]
+        write_arrays(path, **found)
 
 
 def _outcome(cell: Cell, work: Path, state: Path, progress: Progress) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark import data_commands, report_commands, result_commands
-from benchmark.errors import UserError
+from benchmark import data_commands, report_commands
+from benchmark.errors import UserError, demand
 from benchmark.options import (
     OUT,
     REFERENCE,
@@ -45,7 +45,7 @@ app = typer.Typer(
 )
 app.add_typer(report_commands.app)
 app.add_typer(data_commands.app, name="data")
-app.add_typer(result_commands.app, name="results")
+app.add_typer(report_commands.folders, name="results")
 
 # read by numerical libraries when they are first imported: one thread each, so that results do not depend on the cores
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -120,11 +120,9 @@ def run(
     """Run what is left of a suite, then report."""
     from benchmark.runner import plan
 
-    for status in retry or []:
-        if status not in ("failed", "timeout", "skipped"):
-            raise UserError(f"--retry {status!r}: allowed are failed, timeout, skipped")
+    demand("status in --retry", retry or [], ("failed", "timeout", "skipped"))
     name, cells, registry = grid_of(suite, method, task, seeds, assigned)
-    store = open_store(results)
+    store = open_store(results, write=not dry_run)
     if dry_run:
         past = open_store(REFERENCE).load()[0]  # what cells took where this project ran them
         print_plan(plan(cells, store, retry or [], past, cpu=True), workers, as_json)
@@ -346,7 +344,7 @@ def confirm(
 @app.command("new-method")
 def new_method_(name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens.")]) -> None:
     """Start a method of your own from the template, as one file in baselines/."""
-    from benchmark.template import new_method
+    from benchmark.registry import new_method
 
     path = new_method(name)
     print(f"{path}: fill in fit, then `make test-one M={name}` and `make bench M={name}`; {GUIDE} leads through it")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from baselines._online import silent
 from benchmark.pose import Posed, pose
 from benchmark.registry import check_name
 from envs.problem import Task
@@ -62,22 +63,14 @@ class Fitted:
         return self.learned.returns(self.posed.held_out.trajectories[:8])
 
 
-class Unsupported(Exception):
-    """The method says that it cannot take this task."""
-
-
-def fit(method: Method, task: Task, seed: int = 0) -> Fitted:
-    """Fits a method on its smoke settings, as the harness would.
-
-    Raises:
-        Unsupported: the method declines the task.
-    """
-    posed = pose(task, seed, task.default_demos, STEP_BUDGET, 0, method.control, lambda fraction, values: None)
+def fit(method: Method, task: Task) -> Fitted | str:
+    """Fits a method on its smoke settings, as the harness would; or why it declines the task."""
+    posed = pose(task, 0, task.default_demos, STEP_BUDGET, 0, method.control, silent)
     if reason := method.unsupported(posed.problem):
-        raise Unsupported(reason)
+        return reason
     before = posed.problem.demos.content_hash()
     config = method.config(**{**method.tuned.get(task.family, {}), **method.smoke})
-    learned = method.learn(posed.problem, config, stream("conformance", method.name, task.name, seed))
+    learned = method.learn(posed.problem, config, stream("conformance", method.name, task.name, 0))
     return Fitted(method, task, posed, learned, before)
 
 
@@ -166,6 +159,7 @@ def repeatable(run: Fitted) -> None:
     """The same seed gives the same result to the last bit."""
     torch.rand(3)  # nothing may depend on what was drawn before
     again = fit(run.method, run.task)
+    assert isinstance(again, Fitted), f"it declines the task now: {again}"
     assert np.array_equal(again.actions(), run.actions()), "the same seed gave another policy"
     assert np.array_equal(again.rewards(), run.rewards(), equal_nan=True), "the same seed gave another reward"
 
@@ -189,9 +183,6 @@ def examine(method: Method, task: Task) -> Iterator[Result]:
         yield _result(check, method)
     try:
         run = fit(method, task)
-    except Unsupported as reason:
-        yield Result("fit", True, f"declines this task: {reason}")
-        return
     except Exception as error:
         frames, own = traceback.extract_tb(error.__traceback__), _file(method.fit)
         place = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
@@ -199,6 +190,9 @@ def examine(method: Method, task: Task) -> Iterator[Result]:
         if "finite" in message:
             message += "; if the shape is right, a network or the reward that it learns from gives NaN or inf"
         yield Result("fit", False, message, FIT)
+        return
+    if isinstance(run, str):
+        yield Result("fit", True, f"declines this task: {run}")
         return
     for checked in DYNAMIC:
         yield _result(checked, run)

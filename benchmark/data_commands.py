@@ -2,6 +2,7 @@
 
 import json
 import os
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from benchmark.errors import UserError, as_user_error, demand
 from benchmark.options import AsJson, Seeds, Tasks, discovered, seeds_of
 
 if TYPE_CHECKING:
-    from envs.problem import Dataset, Task
+    from envs.problem import Dataset, Floats
 
 app = typer.Typer(
     help="Data sets: list, make, describe, import, export, fetch, and train the policies they come from.",
@@ -104,10 +105,21 @@ def _load(path: Path, horizon: int | None, task: str | None) -> "Dataset":
     return dataset
 
 
+def coverage(obs: "Floats") -> float:
+    """Share of cells that ``[N, T+1, O]`` observations visit, of a 10 x 10 grid over each pair of columns, averaged.
+
+    A grid spans the values found; of one column alone it has ten cells.
+    """
+    import numpy as np
+
+    flat = obs.reshape(-1, obs.shape[-1]).astype(np.float64)
+    axes = combinations(range(flat.shape[1]), min(2, flat.shape[1]))
+    return float(np.mean([(np.histogramdd(flat[:, pair], 10)[0] > 0).mean() for pair in axes]))
+
+
 def _description(source: str, dataset: "Dataset", task: str | None, made: bool) -> dict[str, Any]:
     import numpy as np
 
-    from benchmark.coverage import coverage
     from envs.d4rl_scores import REFERENCES, VARIANTS
     from envs.formats import content_hash
 
@@ -162,29 +174,21 @@ def data_export(
     seed: Annotated[int, typer.Option(min=0, help="Of both data sets.")] = 0,
 ) -> None:
     """Write a task's base data and demonstrations, true rewards included, into a new folder."""
-    from envs.formats import FormatError, whole
+    from envs.formats import FormatError, content_hash, save_minari, save_npz, whole
 
-    one = discovered().task(task)[0]
+    one, ending = discovered().task(task)[0], {"npz": ".npz", "minari": "-v0"}[format]
     with as_user_error(FormatError, OSError, before="nothing written: "), whole(folder.absolute()) as temporary:
         temporary.mkdir()
-        made = {"base": one.base(seed), "demos": one.demos(demos or one.default_demos, seed)}
-        lines = [_export(dataset, temporary, kind, one, format) for kind, dataset in made.items()]
-    for line in lines:
-        print(f"{folder}/{line}")
-
-
-def _export(dataset: "Dataset", folder: Path, kind: str, task: "Task", format: Format) -> str:
-    from envs.formats import content_hash, save_minari, save_npz
-
-    name = f"{task.name}-{kind}"
-    if format == "npz":
-        name += ".npz"
-        save_npz(dataset, folder / name)
-    else:
-        name += "-v0"
-        env = task.make_env(1)
-        save_minari(dataset, folder / name, env.observation_space, env.action_space)
-    return f"{name}: {len(dataset)} episodes, content hash {content_hash(dataset.trajectories, dataset.rewards)}"
+        env, made = one.make_env(1), {"base": one.base(seed), "demos": one.demos(demos or one.default_demos, seed)}
+        for kind, dataset in made.items():
+            path = temporary / f"{one.name}-{kind}{ending}"
+            if format == "npz":
+                save_npz(dataset, path)
+            else:
+                save_minari(dataset, path, env.observation_space, env.action_space)
+    for kind, dataset in made.items():
+        told = f"{len(dataset)} episodes, content hash {content_hash(dataset.trajectories, dataset.rewards)}"
+        print(f"{folder}/{one.name}-{kind}{ending}: {told}")
 
 
 @app.command("train")

@@ -21,6 +21,7 @@ from envs.problem import Task
 from methods.base import Method
 
 T = TypeVar("T", Method, Task)
+FOLDER = Path(baselines.__file__).parent
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")  # names reach file names, so nothing else is let in
 
 
@@ -183,3 +184,19 @@ def discover() -> Registry:
         except (Exception, SystemExit) as error:
             registry.unavailable[place] = f"{type(error).__name__}: {error}"
     return registry
+
+
+def new_method(name: str, folder: Path = FOLDER) -> Path:
+    """Copies ``baselines/_template.py`` under a new name, lower-case words joined by hyphens; the path of the new file.
+
+    Raises:
+        UserError: a name that is no name or is taken; nothing is written then.
+    """
+    check_name(name)
+    path = folder / f"{name.replace('-', '_')}.py"
+    if name in (known := discover().methods) or path.exists():
+        raise UserError(f"method {name!r} is there already, in {known[name][1] if name in known else path}")
+    text = (FOLDER / "_template.py").read_text(encoding="utf-8")
+    text = text[text.index("import numpy") :].replace('"mine"', f'"{name}"').replace('"Mine"', f'"{name.capitalize()}"')
+    path.write_text(f'"""{name.capitalize()}: say in a line what it learns, and how."""\n\n{text}', encoding="utf-8")
+    return path

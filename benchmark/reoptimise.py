@@ -7,7 +7,6 @@ reference agent's true return: they serve the yardstick, and no method sees them
 
 import hashlib
 import shutil
-import zipfile
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +18,7 @@ from baselines._online import OffPolicyConfig, optimise, silent
 from benchmark.metrics import normalized
 from benchmark.pose import Posed
 from benchmark.provenance import code_hash
-from benchmark.references import true_returns
+from benchmark.references import kept, true_returns
 from benchmark.reward_quality import Finding
 from envs.checkpoint import Checkpoint
 from envs.datasets import truth_dir, write_arrays
@@ -107,10 +106,7 @@ def yardsticks(task: Task, suffix: str, data: Trajectories, steps: int, seed: in
     name = hashlib.sha256(f"{code}{suffix}{steps}{seed}{data.content_hash()}".encode()).hexdigest()[:16]
     path = truth_dir() / f"{task.name}-reoptimised-{name}.npz"
     with FileLock(f"{path}.lock"):
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return float(file["random"]), float(file["agent"])
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        if (found := kept(path)) is None:
             state, make_env = path.with_suffix(".state"), places(task)[suffix][0]
             true = GivenReward(task.observed_reward)
             trained = agent(task, make_env, true, data, steps, seed, Checkpoint(state), suffix)
@@ -120,7 +116,7 @@ def yardsticks(task: Task, suffix: str, data: Trajectories, steps: int, seed: in
             }
             write_arrays(path, **found)
             shutil.rmtree(state, ignore_errors=True)
-            return float(found["random"]), float(found["agent"])
+        return float(found["random"]), float(found["agent"])
 
 
 def reoptimised(task: Task, learned: Learned, posed: Posed, steps: int, seed: int, task_module: str) -> list[Finding]:

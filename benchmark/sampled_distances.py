@@ -231,24 +231,19 @@ def fourier_features(obs: Numbers, rng: np.random.Generator, count: int = 256) -
     return features
 
 
-def _estimate(
-    distance: Callable[[NDArray[np.int64], Array], float], n: int, rng: np.random.Generator, resamples: int
-) -> Estimate:
-    """A distance and its bootstrap over transitions, given as rows of ``n``, and groups, as weights that sum to 1."""
-    even = np.full(_GROUPS, 1 / _GROUPS)
-    redrawn = [distance(rng.integers(n, size=n), rng.multinomial(_GROUPS, even) / _GROUPS) for _ in range(resamples)]
-    return Estimate(distance(np.arange(n), even), float(np.std(redrawn, ddof=1)))
-
-
 def _pearson_estimate(both: Sequence[tuple[Array, Array, float]], rng: np.random.Generator, resamples: int) -> Estimate:
-    """Of two rewards given as own values ``[N]``, shaping by group ``[N, groups]`` and rounding."""
+    """Of two rewards given as own values ``[N]``, shaping by group ``[N, groups]`` and rounding.
+
+    The bootstrap redraws transitions, as rows, and groups, as weights that sum to 1.
+    """
     n = len(both[0][0])
-    flat = np.full(n, 1 / n)
+    flat, even = np.full(n, 1 / n), np.full(_GROUPS, 1 / _GROUPS)
 
     def distance(picked: NDArray[np.int64], groups: Array) -> float:
         return half_distance(*(standard((own + shaping @ groups)[picked], flat, floor) for own, shaping, floor in both))
 
-    return _estimate(distance, n, rng, resamples)
+    redrawn = [distance(rng.integers(n, size=n), rng.multinomial(_GROUPS, even) / _GROUPS) for _ in range(resamples)]
+    return Estimate(distance(np.arange(n), even), float(np.std(redrawn, ddof=1)))
 
 
 def _check(coverage: Transitions, discount: float, canonical_samples: int, resamples: int) -> int:

@@ -242,19 +242,6 @@ def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str,
     return config.model_dump(mode="json")
 
 
-def _variants(
-    suite: Suite, method: Method, task: Task, assigned: Mapping[str, Any]
-) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """What a suite runs through for one method on one task: demonstrations, settings, and what tells them apart."""
-    named = isinstance(_of(suite.demos, task.name, None), list)  # what is assigned is told apart from what is not
-    swept = {key: values for key, values in suite.sweep.get(method.name, {}).items() if key not in assigned}
-    for demos in suite.demonstrations(task):
-        for values in product(*swept.values()):
-            settings = dict(zip(swept, values, strict=True))
-            axes = ({"demos": demos} if named else {}) | settings | {**assigned}
-            yield demos, settings, ", ".join(f"{key}={value}" for key, value in axes.items())
-
-
 def _check_names(suite: Suite, registry: Registry) -> None:
     inner = {task for by_method in (suite.settings, suite.reoptimise) for own in by_method.values() for task in own}
     studied, on = {method for method, _ in suite._studies}, {task for _, task in suite._studies}
@@ -322,11 +309,14 @@ def cells(
         rest["gpus"] = _of(suite.gpus, solver.name, 0.0)
         own = suite.study(solver.name, posed)
         rest["tuning_trials"] = len(own["trials"]) if own else trials(solver.name, posed.family)
-        for demos, swept, variant in _variants(suite, solver, posed, given):
-            config = settings_of(solver, posed, suite, {**swept, **given})
-            yield identified(
-                method, task, reoptimise, {**decides, "demos": demos, "config": config}, variant=variant, **rest
-            )
+        named = isinstance(_of(suite.demos, posed.name, None), list)  # what is assigned is told apart from what is not
+        swept = {key: values for key, values in suite.sweep.get(solver.name, {}).items() if key not in given}
+        for demos, *values in product(suite.demonstrations(posed), *swept.values()):
+            settings = {**dict(zip(swept, values, strict=True)), **given}
+            axes = {"demos": demos, **settings} if named else settings
+            rest["variant"] = ", ".join(f"{key}={value}" for key, value in axes.items())
+            decides |= {"demos": demos, "config": settings_of(solver, posed, suite, settings)}
+            yield identified(method, task, reoptimise, decides, **rest)
 
     return [cell for place in product(seeds or suite.seeds, chosen, among) for cell in made(*place)]
 

@@ -68,11 +68,6 @@ class Facts:
         """Titles of the tasks, as printed."""
         return {task: markdown_text(title) for task, title in self.runs.tasks.items()}
 
-    @property
-    def conditions(self) -> list[str]:
-        """What the runs on each task were given."""
-        return [markdown_text(line) for line in conditions(self.runs)]
-
     def mean(self, method: str, task: str, metric: str = SCORE) -> float:
         """Mean over the seeds of a cell; NaN where no run has the metric."""
         return estimate(self.runs, task, method, metric).mean
@@ -180,6 +175,7 @@ def analysis(records: Sequence[Record]) -> str:
         sentences=[markdown_text(sentence(records, [by])) for by in ORIGINS],
         named=[markdown_text(line) for line in named(records, [*ORIGINS])],
         suite=facts.suite,
+        conditions=[markdown_text(line) for line in conditions(facts.runs)],
         seeds=facts.runs.table.seed.nunique(),
         ended=ended_all(facts.runs),
         isfinite=math.isfinite,

@@ -15,12 +15,10 @@ from reports.build import build
 from reports.claims import WORDS, brief, named, sentence
 from reports.frame import Runs, gather, main_suite
 from reports.render import markdown, markdown_text
-from reports.tables import AGGREGATE, aggregate, headline, main
+from reports.tables import AGGREGATE, headline
 from reports.wording import conditions, ended_all
 from results.schema import Record
 from results.store import Store
-
-DIGESTS = "digests.json"
 
 
 def counts(runs: Runs) -> str:
@@ -40,8 +38,6 @@ def counts(runs: Runs) -> str:
 
 BLOCKS: dict[str, Callable[[Runs, list[Record]], str]] = {
     "headline": lambda runs, _: markdown(headline(runs, AGGREGATE), stacked=True),
-    "main": lambda runs, _: markdown(main(runs)),
-    "aggregate": lambda runs, _: markdown(aggregate(runs), stacked=True),
     "counts": lambda runs, _: counts(runs),
     "sentence": lambda _, records: markdown_text(sentence(records)),
     "named": lambda _, records: "\n".join(f"- {markdown_text(line)}" for line in named(records)),
@@ -89,22 +85,11 @@ def manifest(records: Iterable[Record]) -> str:
     return "\n".join([*out, "", *(f"- {name}: {', '.join(sorted(values))}" for name, values in made.items()), ""])
 
 
-def digests(records: Path, figure: Path | None = None) -> dict[str, str]:
-    """Of a whole report on the largest suite in a folder, 16 hex digits by file; the README's ``figure`` is put there.
+def digested(report: Path) -> dict[str, str]:
+    """Of the folder of a report, 16 hex digits by file.
 
     Tables and page count by their bytes, but for the pixels of its figures; figures by their data.
     """
-    suite = main_suite(Store(records).load()[0])[0].suite
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        build(records, out, suite)
-        if figure:
-            shutil.copyfile(out / "figures" / "understanding.png", figure)
-        return digested(out)
-
-
-def digested(report: Path) -> dict[str, str]:
-    """As :func:`digests`, of the folder of a report."""
     found = {f"tables/{p.name}": p.read_bytes() for p in (report / "tables").iterdir() if p.suffix != ".npz"}
     found["index.html"] = re.sub(rb"data:image/webp[^\"]*", b"", (report / "index.html").read_bytes())
     made = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in found.items()}
@@ -124,8 +109,11 @@ def regenerate(records: Path, readme: Path) -> list[Path]:
         readme: rendered(readme.read_text(encoding="utf-8"), found),
         readme.parent / "reports" / "ANALYSIS.md": analysis(found),
         records / "README.md": manifest(found),
-        records / DIGESTS: json.dumps(digests(records, records / "understanding.png"), indent=1) + "\n",
     }
+    with tempfile.TemporaryDirectory() as folder:
+        build(records, Path(folder), main_suite(found)[0].suite)
+        shutil.copyfile(Path(folder, "figures", "understanding.png"), records / "understanding.png")
+        texts[records / "digests.json"] = json.dumps(digested(Path(folder)), indent=1) + "\n"
     changed = [p for p, text in texts.items() if not p.is_file() or p.read_text(encoding="utf-8") != text]
     for path in changed:
         path.write_text(texts[path], encoding="utf-8")

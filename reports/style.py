@@ -44,14 +44,8 @@ HOUSE = Path(__file__).parent / "house.mplstyle"
 def look(method: str) -> tuple[str, str]:
     """Colour and marker of a method, the same in every figure and report; chosen by its name where none is fixed."""
     method = method.split(" (")[0]  # a variant looks like its method
-    if method in KNOWN:
-        return KNOWN[method]
-    return OTHERS[hash_of(method) % len(OTHERS)], OTHER_MARKERS[hash_of(method + "#") % len(OTHER_MARKERS)]
-
-
-def hash_of(name: str) -> int:
-    """A number of its own for each name, the same everywhere."""
-    return hashlib.sha256(name.encode()).digest()[0]
+    one, other = (hashlib.sha256(name.encode()).digest()[0] for name in (method, method + "#"))
+    return KNOWN.get(method, (OTHERS[one % len(OTHERS)], OTHER_MARKERS[other % len(OTHER_MARKERS)]))
 
 
 def short(title: str, most: int = 30) -> str:

@@ -44,7 +44,7 @@ BAD = {
     "infinite in set": (("run", "smoke", "--method", "f-irl", "--set", "f-irl.limit=.inf"), "is not finite"),
     "out": (("run", "smoke", "--method", "expert", "--out", str(ROOT / "README.md")), "File exists"),
     "metric": (("report", "smoke", "--metric", "erc_pearsn"), "Did you mean erc_pearson"),
-    "retry": (("run", "smoke", "--retry", "all"), "allowed are failed, timeout, skipped"),
+    "retry": (("run", "smoke", "--retry", "all"), "unknown status in --retry 'all'. Allowed: failed, skipped, timeout"),
     "policy": (("data", "train", "halfcheetah-exprt"), "Did you mean halfcheetah-expert"),
 }
 

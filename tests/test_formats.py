@@ -392,7 +392,7 @@ def test_fetch_says_offline_in_one_sentence_and_keeps_only_the_original(
 
 
 def test_coverage_by_hand() -> None:
-    from benchmark.coverage import coverage
+    from benchmark.data_commands import coverage
 
     axis = np.linspace(0, 1, 100, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(1, -1, 2)

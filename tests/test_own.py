@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from benchmark import registry
+from benchmark.cell import keep_references
 from benchmark.errors import UserError
 from benchmark.pose import pose
-from benchmark.recorded import keep_references
 from benchmark.references import place, references
 from benchmark.suite import load_suite, settings_of
 from envs.formats import save_minari

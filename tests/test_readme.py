@@ -30,10 +30,10 @@ def stale_blocks(path: Path, records: list[Record]) -> list[str]:
 
 def test_readme_blocks_are_made_and_checked(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
-    blocks = "".join(f"<!-- begin:{n} -->\nold\n<!-- end:{n} -->\ntext\n" for n in ("headline", "counts", "aggregate"))
+    blocks = "".join(f"<!-- begin:{n} -->\nold\n<!-- end:{n} -->\ntext\n" for n in ("headline", "counts", "named"))
     readme.write_text(f"# Title\n{blocks}")
     records = study(3, ["bc", "gail", "expert"], ["halfcheetah", "maze2d-umaze"])
-    assert stale_blocks(readme, records) == ["headline", "counts", "aggregate"]
+    assert stale_blocks(readme, records) == ["headline", "counts", "named"]
     readme.write_text(rendered(readme.read_text(), [*records, *sweeps()[:9]]))  # of the largest suite, no sweep
     assert stale_blocks(readme, records) == []
     text = readme.read_text()
@@ -48,8 +48,8 @@ def test_readme_blocks_are_made_and_checked(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("<!-- begin:nothing -->\n<!-- end:nothing -->", "unknown blocks nothing: choose from headline"),
-        ("<!-- begin:main -->\n", "without its partner"),
-        ("<!-- begin:main -->\n<!-- end:counts -->", "without its partner"),
+        ("<!-- begin:headline -->\n", "without its partner"),
+        ("<!-- begin:headline -->\n<!-- end:counts -->", "without its partner"),
     ],
 )
 def test_readme_marks_that_are_wrong_are_refused(text: str, message: str) -> None:

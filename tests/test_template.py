@@ -7,8 +7,7 @@ import pytest
 
 from benchmark.conformance import examine
 from benchmark.errors import UserError
-from benchmark.registry import discover, methods_in
-from benchmark.template import new_method
+from benchmark.registry import discover, methods_in, new_method
 
 
 def test_a_new_method_passes_all_checks_as_it_stands(tmp_path: Path) -> None:
