@@ -64,15 +64,14 @@ class Replay:
     def sample(self, n: int, generator: torch.Generator, latest: int | None = None) -> tuple[torch.Tensor, ...]:
         """``obs [n, O], acts [n, A], next_obs [n, O], extra [n]`` of all or the ``latest``, drawn with replacement."""
         age = torch.randint(min(latest or self.size, self.size), (n,), generator=generator)
-        rows = self._rows[(self.next - 1 - age) % len(self._rows)]
-        obs, acts, next_obs, extra = rows.split(self._widths, 1)
-        return obs, acts, next_obs, extra[:, 0]
+        return self._at(self.next - 1 - age)
 
     def latest(self, n: int) -> tuple[torch.Tensor, ...]:
         """The last ``n`` transitions in the order they came, as :meth:`sample` gives them."""
-        obs, acts, next_obs, extra = self._rows[torch.arange(self.next - n, self.next) % len(self._rows)].split(
-            self._widths, 1
-        )
+        return self._at(torch.arange(self.next - n, self.next))
+
+    def _at(self, places: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        obs, acts, next_obs, extra = self._rows[places % len(self._rows)].split(self._widths, 1)
         return obs, acts, next_obs, extra[:, 0]
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -22,11 +22,6 @@ class Graph:
     target: NDArray[np.int64]
     horizon: int
 
-    def __post_init__(self) -> None:
-        nodes = np.unique(self.source)
-        if (np.diff(self.source) < 0).any() or not np.array_equal(nodes, np.arange(len(nodes))):
-            raise ValueError("moves must be sorted by source, and every node from 0 on must have one")
-
     @property
     def nodes(self) -> int:
         """Number of nodes."""

@@ -34,22 +34,15 @@ class Fixed(AdversarialTrainer):
         return {"disc_loss": 0.0, "disc_acc": 0.0}
 
 
-class Unlearnt(GivenReward):
-    """The true reward with the parameter that the trainer's idle optimiser wants."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(privileged(problem).observed_reward)
-        self.idle = torch.nn.Parameter(torch.zeros(()))
-
-
 def fit_ppo(problem: Problem, config: AdversarialConfig, rng: np.random.Generator) -> Learned:
     """As in GAIL, with the reward normalised as in AIRL."""
     torch.manual_seed(int(rng.integers(2**31)))
-    net = NormalizedRewardNet(StepRewardNet(Unlearnt(problem), problem), RunningNorm)
+    true = GivenReward(privileged(problem).observed_reward)
+    true.idle = torch.nn.Parameter(torch.zeros(()))  # what the trainer's optimiser, which never steps, wants
+    net = NormalizedRewardNet(StepRewardNet(true, problem), RunningNorm)
     policy, curve, updates = train(problem, config.model_copy(update={"disc_updates": 1}), Fixed, net, rng)
     kept = [{name: value for name, value in row.items() if not name.startswith("disc_")} for row in curve]
-    rounds = len(curve)
-    return Learned(policy, GivenReward(privileged(problem).observed_reward), "raw", kept, updates - rounds)
+    return Learned(policy, GivenReward(true.function), "raw", kept, updates - len(curve))
 
 
 def fit_sac(problem: Problem, config: OffPolicyConfig, rng: np.random.Generator) -> Learned:

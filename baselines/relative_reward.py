@@ -128,10 +128,7 @@ def fit(problem: Problem, config: Relative, rng: np.random.Generator) -> Learned
     expert, curve = imitated(problem, config, rng)
     codec = base.codec
     torch.manual_seed(int(rng.integers(2**31)))
-    shape = {name: getattr(codec, name) for name in ("obs", "acts", "tokens", "skip", "relative")}
-    reward = RelativeReward(**shape, hidden=list(c.hidden), steps=base.steps)
-    reward.codec.load_state_dict(codec.state_dict())
-    reward.to(codec.mean.device)
+    reward = RelativeReward.of(codec, c.hidden, steps=base.steps)
     optimiser = torch.optim.Adam(reward.net.parameters(), c.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, c.updates)
     samplers = [WindowSampler(data, codec.length, rng) for data in (problem.demos, problem.base)]

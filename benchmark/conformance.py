@@ -188,7 +188,7 @@ def examine(method: Method, task: Task) -> Iterator[Result]:
         place = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
         message = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
         if "finite" in message:
-            message += "; if the shape is right, a network or the reward that it learns from gives NaN or inf"
+            message += "; a network or the reward that it learns from gives NaN or inf"
         yield Result("fit", False, message, FIT)
         return
     if isinstance(run, str):

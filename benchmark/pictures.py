@@ -109,7 +109,7 @@ def own_rewards(task: Task, learned: Learned, runs: Mapping[str, Rollout]) -> Ar
     parts = [runs[kind].trajectories[:OWN] for kind in ("seen", "unseen")]
     own = Trajectories(np.concatenate([p.obs for p in parts]), np.concatenate([p.acts for p in parts]))
     length = learned.reward.length if isinstance(learned.reward, TrajectoryRewardPart) else 1
-    pieces = own.windows(length, length)  # all episodes' first windows, then all their second ones
+    pieces = own.windows(length)  # all episodes' first windows, then all their second ones
     learnt = learned.returns(pieces).reshape(-1, len(own)).T
     true = window_sums(np.asarray(task.reward(states[:, :-1], own.acts, states[:, 1:])), length)
     return {"own_true": true.T, "own_learnt": learnt}

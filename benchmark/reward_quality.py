@@ -60,7 +60,7 @@ def pieces(learned: Learned, data: Dataset, rng: np.random.Generator) -> tuple[A
         NotFinite: the learnt reward is not finite somewhere.
     """
     length = learned.reward.length if isinstance(learned.reward, TrajectoryRewardPart) else 1
-    cut = data.trajectories.windows(length, length)
+    cut = data.trajectories.windows(length)
     order = rng.permutation(len(cut))
     values = np.empty(len(cut))
     values[order] = learned.returns(cut[order])
@@ -140,7 +140,7 @@ def replayed(task: Task, held_out: Dataset, length: int, task_code: str) -> Data
 
     def build() -> tuple[Trajectories, Floats]:
         starts = np.concatenate([task.seen_starts, task.unseen_starts]).repeat(PER_START, 0)
-        cut = held_out.trajectories.windows(length, length).acts
+        cut = held_out.trajectories.windows(length).acts
         return from_states(task, starts, cut[stream("replayed", task.name).integers(len(cut), size=len(starts))])
 
     base = held_out.trajectories.content_hash()

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,14 @@ def cached(id: str, build: Callable[[], tuple[Trajectories, Floats]]) -> Dataset
         try:
             with np.load(path, allow_pickle=False) as shown, np.load(truth, allow_pickle=False) as file:
                 return Dataset(Trajectories(shown["obs"], shown["acts"]), file["rewards"], id)
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):  # absent or damaged: rebuilt, never used
+        except (
+            OSError,
+            KeyError,
+            ValueError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ):  # absent or damaged: rebuilt, never used
             trajectories, rewards = build()
             write_arrays(truth, rewards=rewards)
             write_arrays(path, obs=trajectories.obs, acts=trajectories.acts)

@@ -70,13 +70,8 @@ def observed_reward(obs, acts, next_obs):  # type: ignore[no-untyped-def]  # tor
 
 def upright(n: int, rng: np.random.Generator) -> States:
     """Gymnasium's starts: upright with noise."""
-    return np.concatenate(
-        [
-            model().qpos0 + rng.uniform(-RESET_NOISE, RESET_NOISE, (n, POSITIONS)),
-            RESET_NOISE * rng.standard_normal((n, POSITIONS)),
-        ],
-        1,
-    )
+    places = model().qpos0 + rng.uniform(-RESET_NOISE, RESET_NOISE, (n, POSITIONS))
+    return np.concatenate([places, RESET_NOISE * rng.standard_normal((n, POSITIONS))], 1)
 
 
 def thrown(n: int, rng: np.random.Generator) -> States:
@@ -142,7 +137,8 @@ class StoredPolicy(Policy):
         content, described = path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
         if hashlib.sha256(content).hexdigest() != described["sha256"]:
             raise ValueError(
-                f"{path} was changed after it was written: restore it, or train it by `benchmark data train`"
+                f"{path} was changed after it was written: restore it, or train it: "
+                f"python -m benchmark data train {path.stem}"
             )
         stored = {name: array.astype(np.float32) for name, array in load(content).items()}
         self._mean, self._std = stored["mean"], stored["std"]

@@ -299,8 +299,8 @@ def task(
         build = partial(
             record,
             env,
-            lambda: Waypoints(layout, max_dwell=max_dwell),
-            lambda n, rng: starts_in(cells(layout), n, rng),
+            partial(Waypoints, layout, max_dwell=max_dwell),
+            partial(starts_in, cells(layout)),
             reward,
             episodes,
             seed_of("base", kin or name, seed),
@@ -310,9 +310,7 @@ def task(
         return Dataset(made.trajectories, kind.paid(obs[:, 1:, :2], goal).astype(np.float32), made.id)
 
     def demos(n: int, seed: int) -> Dataset:
-        build = partial(
-            record, env, expert, lambda k, rng: starts_in(seen, k, rng), reward, n, seed_of("demos", name, seed)
-        )
+        build = partial(record, env, expert, partial(starts_in, seen), reward, n, seed_of("demos", name, seed))
         return cached(f"{name}-demos{n}-seed{seed}", build)
 
     def expert() -> Policy:

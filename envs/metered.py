@@ -51,7 +51,7 @@ class Meter:
         Raises:
             BudgetExceeded: nothing is charged and no step is taken.
         """
-        if self._used + steps > self.budget:
+        if self._used + steps > self._budget:
             raise BudgetExceeded(
                 f"{steps} more environment steps after {self._used} exceed the budget of {self._budget}: "
                 f"read problem.step_budget and stop in time"
@@ -102,10 +102,10 @@ class MeteredEnv:
 
         Raises:
             BudgetExceeded: the run's step budget does not hold ``n`` more steps.
-            RuntimeError: the episode is over.
+            RuntimeError: the episode is over, or none has begun.
         """
         if self._t >= self.horizon:
-            raise RuntimeError(f"the episode of {self.horizon} steps is over: call reset() first")
+            raise RuntimeError(f"no episode is under way, they last {self.horizon} steps: call reset() first")
         self._meter.charge(self.n)
         self._t += 1
         return self._env.step(acts), self._t == self.horizon

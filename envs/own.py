@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from envs.datasets import cached, record
 from envs.formats import NO_END, FormatError, check_against, load
-from envs.physics import BatchEnv, States
+from envs.physics import BatchEnv, States, checked
 from envs.problem import Dataset, Floats, Policy, Task
 from envs.rollout import Uniform
 from envs.seeding import seed_of, stream
@@ -169,8 +169,7 @@ class GymBatch(BatchEnv):
         """The step itself; the rewards ``[n]`` that it paid go to :func:`_replay` alone."""
         space = self.action_space
         acts = np.asarray(acts, self._dtype)
-        if acts.shape != (self.n, *space.shape) or not np.isfinite(acts).all():
-            raise ValueError(f"actions {list(acts.shape)} must be finite and of shape [{self.n}, {space.shape[0]}]")
+        checked("actions", acts, (self.n, *space.shape))
         rewards = np.zeros(self.n)
         for i, (env, act) in enumerate(zip(self._envs, np.clip(acts, space.low, space.high), strict=True)):
             self._now[i, 2:], rewards[i], terminated, truncated, _ = env.step(act)

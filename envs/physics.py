@@ -1,6 +1,7 @@
 """Batched MuJoCo: n states of one model, stepped together in C by ``mujoco.rollout``. No reward lives here."""
 
 from collections.abc import Callable
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -10,6 +11,19 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 States = NDArray[np.float64]
+
+
+def checked(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The values, if they are finite and of that shape.
+
+    Raises:
+        ValueError: says which of both they are not.
+    """
+    if values.shape != shape:
+        raise ValueError(f"{name} {list(values.shape)} must be of shape {list(shape)}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} must be finite: {int((~np.isfinite(values)).sum())} of {values.size} are not")
+    return values
 
 
 class BatchEnv:
@@ -23,7 +37,6 @@ class BatchEnv:
         observe: states ``[n, S]`` to observations ``[n, O]``.
         sample_starts: ``(n, rng) -> states [n, S]``.
         prepare: applied to states before each step (e.g. D4RL's velocity limit); None for nothing.
-        threads: C threads; 0 runs on the calling thread.
 
     States are float64 (qpos, qvel), ``S = nq + nv``.
     """
@@ -37,15 +50,14 @@ class BatchEnv:
         observe: Callable[[States], NDArray[np.float64]],
         sample_starts: Callable[[int, np.random.Generator], States],
         prepare: Callable[[States], States] | None = None,
-        threads: int = 0,
     ) -> None:
         if n < 1:
             raise ValueError(f"n = {n}: at least one environment is needed")
         self.n, self.horizon, self.frame_skip = n, horizon, frame_skip
         self.model, self._observe, self._sample_starts, self._prepare = model, observe, sample_starts, prepare
         self._models = [model] * n
-        self._data = [mujoco.MjData(model) for _ in range(max(1, threads))]
-        self._rollout = Rollout(nthread=threads)
+        self._data = [mujoco.MjData(model)]
+        self._rollout = Rollout(nthread=0)  # on the calling thread
         self._full = np.zeros((n, 1 + model.nq + model.nv + model.na))  # time, qpos, qvel, act
         self._out = np.zeros((n, frame_skip, self._full.shape[1]))
         self._sensors = np.zeros((n, frame_skip, model.nsensordata))
@@ -77,11 +89,7 @@ class BatchEnv:
         Raises:
             ValueError: wrong shape or values that are not finite.
         """
-        states = np.asarray(states, np.float64)
-        if states.shape != (self.n, self._full.shape[1] - 1) or not np.isfinite(states).all():
-            raise ValueError(
-                f"states {list(states.shape)} must be finite and of shape [{self.n}, {self._full.shape[1] - 1}]"
-            )
+        states = checked("states", np.asarray(states, np.float64), (self.n, self._full.shape[1] - 1))
         self._full[:, 0] = 0.0
         self._full[:, 1:] = states
         return self.observe(states)
@@ -98,9 +106,7 @@ class BatchEnv:
         Raises:
             ValueError: wrong shape, or actions that are not finite.
         """
-        acts = np.asarray(acts, np.float64)
-        if acts.shape != (self.n, self.model.nu) or not np.isfinite(acts).all():
-            raise ValueError(f"actions {list(acts.shape)} must be finite and of shape [{self.n}, {self.model.nu}]")
+        acts = checked("actions", np.asarray(acts, np.float64), (self.n, self.model.nu))
         self._controls[:] = np.clip(acts, self.action_space.low, self.action_space.high)[:, None]
         if self._prepare is not None:
             self._full[:, 1:] = self._prepare(self._full[:, 1:])

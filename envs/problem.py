@@ -77,38 +77,19 @@ class Trajectories:
         obs, acts, next_obs = (x.reshape(-1, x.shape[-1]) for x in (self.obs[:, :-1], self.acts, self.obs[:, 1:]))
         return obs, acts, next_obs
 
-    def windows(self, length: int, stride: int) -> "Trajectories":
-        """Cuts every episode into pieces of ``length`` steps that start ``stride`` steps apart.
-
-        Args:
-            length: steps per window, 1..T.
-            stride: steps between starts, >= 1; ``length`` for windows that do not overlap.
+    def windows(self, length: int) -> "Trajectories":
+        """Cuts every episode into pieces of ``length`` steps, in 1..T, that do not overlap; a shorter rest is left out.
 
         Raises:
-            ValueError: ``length`` outside 1..T or ``stride`` below 1.
+            ValueError: ``length`` outside 1..T.
         """
-        if not 1 <= length <= self.steps or stride < 1:
-            raise ValueError(
-                f"window length {length}, stride {stride}: length must be 1..{self.steps} "
-                f"(the episode's steps) and stride at least 1"
-            )
-        starts = range(0, self.steps - length + 1, stride)
+        if not 1 <= length <= self.steps:
+            raise ValueError(f"window length {length}: it must be 1..{self.steps}, the episode's steps")
+        starts = range(0, self.steps - length + 1, length)
         return Trajectories(
             np.concatenate([self.obs[:, s : s + length + 1] for s in starts]),
             np.concatenate([self.acts[:, s : s + length] for s in starts]),
         )
-
-    def split(self, fraction: float, rng: np.random.Generator) -> tuple["Trajectories", "Trajectories"]:
-        """Disjoint parts of whole episodes, drawn by ``rng``: ``fraction`` of them (at least one) go into the second.
-
-        Raises:
-            ValueError: fewer than two episodes, or a fraction outside (0, 1).
-        """
-        if len(self) < 2 or not 0 < fraction < 1:
-            raise ValueError(f"cannot split {len(self)} episodes at {fraction}: need two episodes and 0 < fraction < 1")
-        order = rng.permutation(len(self))
-        cut = min(max(1, round(fraction * len(self))), len(self) - 1)
-        return self[order[cut:]], self[order[:cut]]
 
     def __getitem__(self, index: Any) -> "Trajectories":
         return Trajectories(self.obs[index], self.acts[index])

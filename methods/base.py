@@ -155,7 +155,7 @@ class Learned:
         """
         n = len(trajectories)
         if isinstance(self.reward, TrajectoryRewardPart):
-            pieces = trajectories.windows(self.reward.length, self.reward.length)
+            pieces = trajectories.windows(self.reward.length)
             values = [
                 self.reward(torch.tensor(pieces.obs[i : i + 4096]), torch.tensor(pieces.acts[i : i + 4096]))
                 for i in range(0, len(pieces), 4096)

@@ -91,18 +91,8 @@ class Diffuser(Part):
         relative: bool = False,
         network: Network = "mlp",
     ) -> None:
-        super().__init__(
-            obs=obs,
-            acts=acts,
-            tokens=tokens,
-            skip=skip,
-            steps=steps,
-            width=width,
-            blocks=blocks,
-            octaves=octaves,
-            relative=relative,
-            network=network,
-        )
+        window = {"obs": obs, "acts": acts, "tokens": tokens, "skip": skip, "steps": steps, "width": width}
+        super().__init__(**window, blocks=blocks, octaves=octaves, relative=relative, network=network)
         self.steps, self.octaves = steps, octaves
         self.codec = Codec(obs, acts, tokens, skip, relative)
         features, extra = self.codec.features, 2 * obs * octaves  # of a token, and beside it
@@ -216,9 +206,9 @@ class Diffuser(Part):
             keep = t < differentiable
             variance = self.variance(t)
             with torch.set_grad_enabled(keep):
-                for _ in range(inner if guide is not None and variance > 0 and t >= stop else 0):
-                    assert guide is not None
-                    x = self.codec.pin(x + scale * variance * guide(x), first)
+                if guide is not None and variance > 0 and t >= stop:
+                    for _ in range(inner):
+                        x = self.codec.pin(x + scale * variance * guide(x), first)
                 with torch.autocast(x.device.type, torch.bfloat16, bfloat16):
                     x0 = self.denoised(x, torch.full((1,), t, device=x.device))
                 mean = self.posterior_mean(x0.to(x.dtype), x, t)

@@ -129,16 +129,7 @@ def fit(problem: Problem, config: DiffusionIRL, rng: np.random.Generator) -> Lea
     diffuser = base_model(problem, config.base)
     codec = diffuser.codec
     torch.manual_seed(int(rng.integers(2**31)))
-    reward = WindowReward(
-        obs=codec.obs,
-        acts=codec.acts,
-        tokens=codec.tokens,
-        skip=codec.skip,
-        hidden=list(config.hidden),
-        relative=codec.relative,
-    )
-    reward.codec.load_state_dict(codec.state_dict())
-    reward.to(codec.mean.device)
+    reward = WindowReward.of(codec, config.hidden)
     plan = config.planning
     optimiser = torch.optim.Adam(reward.net.parameters(), config.learning_rate)
     demos = WindowSampler(problem.demos, codec.length, rng)

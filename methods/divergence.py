@@ -31,10 +31,8 @@ def keep(curve: list[dict[str, float]], row: dict[str, float], name: str, remedy
     first = [abs(before[name]) for before in curve if name in before][:FIRST]
     usual = max(first, default=math.inf)
     if not math.isfinite(row[name]) or row[name] > (DIVERGED if len(first) == FIRST else EARLY) * usual:
-        raise Diverged(
-            f"{name} {row[name]:.3g} at update {row['gradient_steps']}, first at most {usual:.3g}: {remedy}",
-            list(curve),
-        )
+        before = f", first at most {usual:.3g}" if first else ""
+        raise Diverged(f"{name} {row[name]:.3g} at update {row['gradient_steps']}{before}: {remedy}", list(curve))
     curve.append(row)
 
 

@@ -73,10 +73,7 @@ def fit(problem: Problem, config: LikelihoodIRL, rng: np.random.Generator) -> Le
     c, diffuser = config, base_model(problem, config.base)
     codec = diffuser.codec
     torch.manual_seed(int(rng.integers(2**31)))
-    shape = {name: getattr(codec, name) for name in ("obs", "acts", "tokens", "skip", "relative")}
-    reward = WindowReward(**shape, hidden=c.hidden)
-    reward.codec.load_state_dict(codec.state_dict())
-    reward.to(codec.mean.device)
+    reward = WindowReward.of(codec, c.hidden)
     demos, base = (WindowSampler(data, codec.length, rng) for data in (problem.demos, problem.base))
     elsewhere = round(c.anchored * c.batch)
     optimiser = torch.optim.Adam(reward.net.parameters(), c.learning_rate)

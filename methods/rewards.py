@@ -1,6 +1,7 @@
 """Reward networks, shared by the diffusion method and the baselines."""
 
 from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 
@@ -81,6 +82,14 @@ class WindowReward(TrajectoryRewardPart):
         self.codec = Codec(obs, acts, tokens, skip, relative)
         self.length = self.codec.length
         self.net = mlp(tokens * self.codec.features, hidden, 1)
+
+    @classmethod
+    def of(cls, codec: Codec, hidden: Sequence[int], **more: Any) -> Self:
+        """A fresh reward of the windows of a ``codec``, on its device; ``hidden`` and more as for the constructor."""
+        shape = {name: getattr(codec, name) for name in ("obs", "acts", "tokens", "skip", "relative")}
+        made = cls(**shape, hidden=list(hidden), **more)
+        made.codec.load_state_dict(codec.state_dict())
+        return made.to(codec.mean.device)
 
     def on_windows(self, x: torch.Tensor) -> torch.Tensor:
         """Normalised windows ``x [n, H, D]`` to ``[n]``: what guides the reverse process."""

@@ -8,13 +8,6 @@ from typing import Any
 FOLDER = Path(__file__).parent / "studies"
 
 
-def study(method: str, task: str) -> dict[str, Any] | None:
-    """The committed study of a method on a family of tasks: criterion, seeds, trials, the chosen settings; or None."""
-    path = FOLDER / f"{method}--{task}.json"
-    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return found
-
-
 def laid_over(old: Any, new: Any) -> Any:
     """``new`` laid over ``old``: mappings key by key, however deep; anything else replaces."""
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
@@ -49,5 +42,5 @@ def tuned(method: str, by_hand: Mapping[str, Mapping[str, Any]] | None = None) -
 
 def trials(method: str, task: str) -> int:
     """Configurations that were tried before a method's settings on a task were fixed by a study; 0 without one."""
-    found = study(method, task)
-    return len(found["trials"]) if found else 0
+    path = FOLDER / f"{method}--{task}.json"
+    return len(json.loads(path.read_text())["trials"]) if path.exists() else 0

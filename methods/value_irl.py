@@ -35,6 +35,7 @@ from methods.windows import WindowSampler
 Curve = list[dict[str, float]]
 LIMITS = (-4.0, 3.0)  # of the standardised advantage in the exponent
 HEAVIEST = 20.0  # no window weighs more, at a sharpness of 1, than this many times the average advantage and value
+RESAMPLED = 20_000  # windows whose moments stand for the weighted ones
 PIECE = 40_000  # windows drawn at a time: looking far ahead takes memory
 
 
@@ -123,18 +124,15 @@ def weighted(
     return obs, acts, weights(advantage, ahead, c.value, c.sharpness).numpy()
 
 
-def resampled(
-    obs: Tensor, acts: Tensor, chance: NDArray[np.float64], rng: np.random.Generator, count: int = 20_000
-) -> Trajectories:
-    """``count`` windows drawn by their chance: data whose moments are those of the weighted windows.
+def resampled(obs: Tensor, acts: Tensor, chance: NDArray[np.float64], rng: np.random.Generator) -> Trajectories:
+    """:data:`RESAMPLED` windows drawn by their chance: data whose moments are those of the weighted windows.
 
     Args:
         obs, acts: ``[n, L+1, O]`` and ``[n, L, A]``.
         chance: ``[n]``, summing to one.
         rng: decides the draw.
-        count: of windows.
     """
-    drawn = torch.as_tensor(rng.choice(len(chance), count, p=chance))
+    drawn = torch.as_tensor(rng.choice(len(chance), RESAMPLED, p=chance))
     return Trajectories(obs[drawn].numpy(), acts[drawn].numpy())
 
 

@@ -40,7 +40,7 @@ def test_every_argument_is_named(module: str) -> None:
         told = thing.__doc__ or ""
         own = vars(thing).get("__init__", object) if inspect.isclass(thing) else thing
         fields = {field for base in getattr(thing, "__mro__", ())[1:] for field in inspect.get_annotations(base)}
-        taken = [p for p in inspect.signature(own).parameters.values() if p.name not in fields | {"self"}]
+        taken = [p for p in inspect.signature(own).parameters.values() if p.name not in fields | {"self", "cls"}]
         arguments = [p.name for p in taken if p.kind is p.POSITIONAL_OR_KEYWORD and own is not object]
         if not told or told.startswith(f"{thing.__name__}("):  # what dataclass writes where nobody did
             missing.append(name)

@@ -84,7 +84,7 @@ def test_window_sums_by_hand_and_in_the_order_of_windows() -> None:
     assert window_sums(values, 3).tolist() == [[3, 24], [12, 33]]
     assert window_sums(values, 7).tolist() == [[21, 70]]
     obs, acts = np.zeros((2, 8, 1)), values[..., None]
-    pieces = Trajectories(obs, acts).windows(3, 3)
+    pieces = Trajectories(obs, acts).windows(3)
     assert window_sums(values, 3).ravel().tolist() == pieces.acts[..., 0].sum(1).tolist()
 
 

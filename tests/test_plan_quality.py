@@ -17,7 +17,7 @@ from methods.planner import Planner
 
 
 def windows(task: Task, tokens: int, skip: int) -> tuple[np.ndarray, np.ndarray]:
-    pieces = task.demos(2, 0).trajectories.windows(tokens * skip, tokens * skip)
+    pieces = task.demos(2, 0).trajectories.windows(tokens * skip)
     return pieces.obs[:, : tokens * skip : skip].copy(), pieces.acts.copy()
 
 

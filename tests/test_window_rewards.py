@@ -123,7 +123,7 @@ def test_likelihood_learns_what_tells_the_demonstrations_from_samples() -> None:
     learned = likelihood_irl.fit(problem, likelihood_irl.LikelihoodIRL(**smoke), np.random.default_rng(0))
     assert isinstance(learned.policy, Planner) and isinstance(learned.reward, WindowReward)
     free = Planner.of(Planning(), learned.policy.diffuser)
-    windows = problem.demos.windows(learned.reward.length, learned.reward.length)
+    windows = problem.demos.windows(learned.reward.length)
     obs, acts = free.plan(windows.obs[:, 0], np.random.default_rng(1))
     theirs = learned.reward(torch.tensor(windows.obs), torch.tensor(windows.acts))
     ours = learned.reward(torch.tensor(np.concatenate([obs, obs[:, -1:]], 1)), torch.tensor(acts))
