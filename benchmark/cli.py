@@ -253,9 +253,14 @@ def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NA
     raise typer.Exit(1 if failed else 0)
 
 
+PERF = "envs, gpu, gradient, harness, learner, metrics, planning, report"
+
+
 @app.command()
 def perf(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; all if not given.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help=f"Which, all if not given: {PERF}.")
+    ] = None,
     as_json: AsJson = False,
     out: Annotated[Path, typer.Option(help="Folder that gets perf.md and perf.json.")] = OUT,
 ) -> None:

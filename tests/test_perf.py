@@ -63,3 +63,7 @@ def test_without_a_gpu_nothing_is_measured_on_one_and_nothing_is_recorded(monkey
         return x + 1
 
     assert captured(work, torch.ones(2)) is work
+
+
+def test_help_names_every_measurement() -> None:
+    assert ", ".join(perf.names()) == cli.PERF
