@@ -122,14 +122,13 @@ def run(
 
     demand("status in --retry", retry or [], ("failed", "timeout", "skipped"))
     name, cells, registry = grid_of(suite, method, task, seeds, assigned)
+    if reporting and not dry_run:
+        (out or OUT / name).mkdir(parents=True, exist_ok=True)  # where it cannot be made, nothing runs in vain
     store = open_store(results, write=not dry_run)
     if dry_run:
         past = open_store(REFERENCE).load()[0]  # what cells took where this project ran them
         print_plan(plan(cells, store, retry or [], past, cpu=True), workers, as_json)
         return
-    if reporting:
-        (out or OUT / name).mkdir(parents=True, exist_ok=True)  # where it cannot be made, nothing runs in vain
-    store = open_store(results, write=True)
     warn_unavailable(registry)
     warn_corrupt(store)
     execute(cells, store, How(workers, quiet, executor, address, plain_lines, tensorboard), retry or [])
