@@ -365,15 +365,15 @@ def _by_verdict(records: Iterable[Record], by: Sequence[str]) -> dict[str, dict[
 
 
 def sentence(records: Iterable[Record], by: Sequence[str] = TOLD) -> str:
-    """How many claims of some of :data:`ORIGINS` hold, in one sentence, losses first."""
+    """How many claims of some of :data:`ORIGINS` hold, in a sentence each, losses first."""
     parts = list[str]()
     for origin, of in _by_verdict(records, by).items():
-        refuted, supported, left = (len(told) or "none" for told in of.values())
-        said = f"{'they' if parts else 'these records'} refute {refuted}, support {supported}, leave {left} open"
+        refuted, supported, left = map(len, of.values())
         late = sum(claim.late for claim in claims().claims if claim.by == origin)
         aside = f" ({late} of them written after results of five seeds)" * bool(late)
-        parts.append(f"of the {sum(map(len, of.values()))} claims {ORIGINS[origin]}{aside} {said}")
-    return "O" + "; ".join(parts)[1:] + "."
+        count = f"{refuted + supported + left} claims {ORIGINS[origin]}{aside}"
+        parts.append(f"{count}: {refuted} refuted, {supported} supported, {left} open.")
+    return " ".join(parts)
 
 
 def named(records: Iterable[Record], by: Sequence[str] = TOLD) -> list[str]:

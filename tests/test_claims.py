@@ -237,10 +237,9 @@ def test_texts_hold_verdicts_marks_and_escapes() -> None:
     assert "<b>" not in markdown(table) + claims.brief(records) and "\\|GAIL" in markdown(table)
     said = claims.sentence(records)
     assert said.startswith(
-        "Of the 6 claims of the thesis (1 of them written after results of five seeds) these records refute none, "
-        "support 1, leave 5 open; of the 3"
+        "6 claims of the thesis (1 of them written after results of five seeds): 0 refuted, 1 supported, 5 open. 3 "
     )
-    assert said.endswith(" they refute none, support none, leave 18 open.")
+    assert said.endswith(": 0 refuted, 0 supported, 18 open.")
     assert "of 1 comparisons with one, some 0 miss" in table.caption
     (line,) = claims.named(records)
     assert line.startswith("Supported among those of the thesis: it falls behind GAIL")
