@@ -341,7 +341,7 @@ def _told(claim: Claim, findings: Sequence[Finding], verdict: Verdict) -> str:
     holds = [f.task + f" in {short_label(f.metric)}" * several for f in findings if f.verdict == "supported"]
     notes = [f"it does hold on {' and '.join(holds)}"] if holds else []
     if any(f.control and f.control.verdict == "refuted" for f in findings if f.verdict == "refuted"):
-        notes.append("where it does not, the true reward in place of the learnt one does not make it hold")
+        notes.append("elsewhere " * bool(holds) + "not on the true reward either")
     return claim.short + f" ({'; '.join(notes)})" * (verdict == "refuted" and bool(notes))
 
 
