@@ -68,6 +68,15 @@ def test_mish_and_its_slope_are_the_librarys() -> None:
     assert torch.allclose(*slopes, atol=1e-6)
 
 
+def test_mish_and_its_slope_in_bfloat16_are_rounded_once() -> None:
+    x = torch.linspace(-20, 20, 401).bfloat16().requires_grad_()
+    ours, exact = Mish()(x), functional.mish(whole := x.detach().double().requires_grad_())
+    torch.testing.assert_close(ours.double(), exact, rtol=2**-8, atol=1e-6)
+    (slope,), (right,) = torch.autograd.grad(ours.sum(), x), torch.autograd.grad(exact.sum(), whole)
+    assert slope.dtype == torch.bfloat16
+    torch.testing.assert_close(slope.double(), right, rtol=2**-8, atol=1e-6)
+
+
 def test_its_gradient_is_that_of_finite_differences(model: Diffuser) -> None:
     net = model.net.double().requires_grad_(False)
     x, extra = torch.randn(2, 8, 3, dtype=torch.float64, requires_grad=True), torch.empty(2, 8, 0)
