@@ -99,7 +99,7 @@ class TimeConv(nn.Conv1d):
 class _Mish(torch.autograd.Function):
     """x tanh(softplus(x)) and its slope by one sigmoid: with s = sigmoid(-x), tanh(softplus(x)) = 2 / (1 + s²) - 1.
 
-    In single precision where x has less: a reward-gradient step through the U-Net in bfloat16 then takes 0.67 of what it
+    In single precision where x has less: a reward-gradient step through the U-Net in bfloat16 takes 0.67 of what it
     takes with the library's slope, which is not vectorised there, and errs as much.
     """
 
