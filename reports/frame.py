@@ -127,7 +127,7 @@ class Runs:
 
 
 def levelled(records: Iterable[Record]) -> list[Record]:
-    """Records whose re-optimised scores have as their 100 the mean over seeds of the agent on the true reward.
+    """Records as they were measured, but their re-optimised scores have as 100 the mean of agents on the true reward.
 
     Each record's own score has as its 100 the agent of its seed, a single run that varies as much as what it measures.
     """
@@ -138,17 +138,17 @@ def levelled(records: Iterable[Record]) -> list[Record]:
         for r in records:
             if r.metrics.keys() >= {value, reference, score}:
                 alike.setdefault((r.suite, r.task, r.reoptimise), []).append(r)
-        made = dict[str, Record]()
+        made = dict[tuple[str, str], Record]()  # a run that suites share stands in each
         for runs in alike.values():
             ends = dict[int, tuple[float, float]]()  # by seed, returns of random actions and of the agent
             for r in sorted(runs, key=lambda r: abs(r.metrics[score] - 100)):  # far from 100 it gives the former best
                 got, top, share = r.metrics[value], r.metrics[reference], r.metrics[score] / 100
                 ends |= {r.seed: ((got - share * top) / (1 - share), top)} if share != 1 else {}
-            low, high = np.mean(list(ends.values()), 0)
-            for r in runs if ends else ():
+            low, high = np.mean(list(ends.values()), 0) if ends else (0.0, 0.0)
+            for r in runs if high > low else ():
                 level = 100 * (r.metrics[value] - low) / (high - low)
-                made[r.id] = r.model_copy(update={"metrics": r.metrics | {score: float(level)}})
-        records = [made.get(r.id, r) for r in records]
+                made[r.suite, r.id] = r.model_copy(update={"metrics": r.metrics | {score: float(level)}})
+        records = [made.get((r.suite, r.id), r) for r in records]
     return records
 
 
@@ -170,7 +170,7 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
         ValueError: no records, or several of one method, task and seed: which one counts is not ours to choose.
     """
     by_place: dict[Place, Record] = {}
-    for record in levelled(records):
+    for record in records:
         place = entry(record.method, record.variant), record.task, record.seed
         if place in by_place:
             raise ValueError(
@@ -192,7 +192,7 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
         {*expected, *by_place},
         key=lambda p: (task_order.index(p[1]), p[0] in controls, method_titles.get(p[0], p[0]).lower(), p[0], p[2]),
     )
-    rows = []
+    rows, level = [], {r.id: r for r in levelled(by_place.values())}
     for method, task, seed in places:
         found = by_place.get((method, task, seed))
         row: dict[str, object] = {"method": method, "title": method_titles.get(method, method), "seed": seed}
@@ -200,7 +200,7 @@ def gather(records: Iterable[Record], expected: Sequence[Place] | None = None) -
         row |= ABSENT | dict.fromkeys([*COSTS, *METRICS], math.nan)
         if found:
             row |= {name: getattr(found, name) for name in (*ABSENT, *COSTS)}
-            row |= {name: value for name, value in found.metrics.items() if name in METRICS}
+            row |= {name: value for name, value in level[found.id].metrics.items() if name in METRICS}
         rows.append(row)
     settings: dict[tuple[str, str], set[str]] = {}
     for (method, task, _), r in sorted(by_place.items()):

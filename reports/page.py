@@ -144,7 +144,7 @@ def _data(runs: Runs, records: Sequence[Record], store: Store, suite: str | None
         }  # fmt: skip
 
     own = suite or next(iter(sorted({r.suite for r in runs.records.values()})))
-    known = [*levelled(latest(r for r in records if r.suite != own)), *runs.records.values()]
+    known = levelled([*latest(r for r in records if r.suite != own), *runs.records.values()])
     rows = [row(r) for r in sorted(known, key=lambda r: (r.suite, r.task, r.control, r.title, r.seed, r.id))]
     for line in runs.table[runs.table.status == "missing"].itertuples():
         place = {"id": "", "method": line.method, "plain": line.method, "task": line.task, "seed": int(str(line.seed))}

@@ -90,6 +90,22 @@ def test_bold_is_the_best_and_what_cannot_be_told_from_it() -> None:
     assert tables.winners(runs, "t", "erc_distance") == {"good"}  # lower is better
 
 
+def test_a_re_optimised_score_has_the_mean_of_agents_on_the_true_reward_as_its_100() -> None:
+    """Random actions earn 10; the agents on the true reward 110, 60, 70: 80 on average."""
+    made = []
+    for seed, reference in enumerate((110.0, 60.0, 70.0)):
+        for method, earned in (("a", 45.0), ("b", reference)):
+            score = 100 * (earned - 10) / (reference - 10)
+            given = {"reoptimised_return": earned, "reoptimised_reference": reference, "reoptimised_score": score}
+            made.append(record(method, "t", seed, metrics=given, reoptimise=5))
+    runs = gather(made)
+    assert estimate(runs, "t", "a", "reoptimised_score").mean == pytest.approx(50)
+    assert runs.of("t", "b").reoptimised_score.tolist() == pytest.approx([100 * 10 / 7, 100 * 5 / 7, 100 * 6 / 7])
+    assert runs.records[made[0].id] == made[0]  # the records stay, else they would be levelled twice
+    own = [r for r in made if r.method == "b"]  # which tell nothing of random actions
+    assert gather(own).of("t", "b").reoptimised_score.tolist() == [100.0, 100.0, 100.0]
+
+
 def test_runs_of_other_seeds_make_no_pairs() -> None:
     """The same values: told apart are they by seeds alone, which no difference can be paired by."""
     for seeds, bold in ((range(3), {"a", "b"}), (range(3, 6), {"a"})):
