@@ -235,6 +235,8 @@ def merge(
     into: Annotated[Path, typer.Option(help="Folder that gets them all.")] = RESULTS,
 ) -> None:
     """Unite records of several machines, all or none: two that differ under one id are shown and refused."""
+    from filelock import Timeout
+
     from results.store import Store, StoreError
 
     target = Store(into)
@@ -262,5 +264,9 @@ def merge(
     with as_user_error(OSError, shutil.Error, StoreError, **told):
         target.prepare()
         for record, folder in new.values():
-            target.adopt(record, Store(folder).folder(record.id))
+            try:
+                with target.lock(record.id).acquire(blocking=False), target.hold(record.id, blocking=False):
+                    target.adopt(record, Store(folder).folder(record.id))
+            except Timeout as error:
+                raise StoreError(f"the cell of record {record.id} is being run there") from error
     print(f"{into}: {len(new)} records taken over, {equal} were there already")

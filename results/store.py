@@ -97,7 +97,8 @@ class Store:
             id = path.name.lstrip(".")[:16]
             if not ID.fullmatch(id) or (path.parent != self.root and not self.path(id).exists()):
                 continue
-            if path.suffix == ".state" and path.stat().st_mtime > self.path(id).stat().st_mtime:
+            written = [part.stat().st_mtime for part in path.rglob("*") if path.suffix == ".state" and part.is_file()]
+            if written and max(written) > self.path(id).stat().st_mtime:
                 continue  # of a run of the cell after that record, which goes on from there
             with contextlib.suppress(Timeout), self.lock(id).acquire(blocking=False), self.hold(id, blocking=False):
                 if path.is_dir() and not path.is_symlink():
@@ -185,22 +186,14 @@ class Store:
         return [x for x in found if isinstance(x, Record)], [x for x in found if isinstance(x, Corrupt)]
 
     def adopt(self, record: Record, folder: Path) -> None:
-        """Takes over a record of another store with the plain files of its artefacts; links are left behind.
-
-        Raises:
-            StoreError: the cell is under way here.
-        """
-        try:
-            with self.lock(record.id).acquire(blocking=False), self.hold(record.id, blocking=False):
-                work = self.workspace(record.id)
-                for path in sorted(folder.rglob("*")) if not folder.is_symlink() else []:
-                    inside = path.relative_to(folder)
-                    if path.is_file() and not any((folder / part).is_symlink() for part in (inside, *inside.parents)):
-                        (work / inside).parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copyfile(path, work / inside)
-                self.commit(record)
-        except Timeout as error:
-            raise StoreError(f"the cell of record {record.id} is being run there") from error
+        """Takes over a record of another store with the plain files of its artefacts; links are left behind."""
+        work = self.workspace(record.id)
+        for path in sorted(folder.rglob("*")) if not folder.is_symlink() else []:
+            inside = path.relative_to(folder)
+            if path.is_file() and not any((folder / part).is_symlink() for part in (inside, *inside.parents)):
+                (work / inside).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, work / inside)
+        self.commit(record)
 
     def _read(self, path: Path) -> Record | Corrupt | None:
         try:

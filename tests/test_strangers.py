@@ -135,6 +135,11 @@ def test_merging_unites_and_refuses_what_differs(desk: Desk, tmp_path: Path) -> 
     with np.load(Store(tmp_path / "all").folder(b[1].id) / "artefacts.npz") as file:
         assert "true_returns" in file
     assert "0 records taken over, 4 were there already" in desk.do(*merge)[1]
+    write(tmp_path / "d", [record("gail", "maze2d-umaze", 8)])
+    more, target = ("results", "merge", str(tmp_path / "d"), "--into", str(tmp_path / "all")), Store(tmp_path / "all")
+    with target.lock(record("gail", "maze2d-umaze", 8).id):
+        code, _, errors = desk.do(*more)
+        assert code == 2 and "is being run there" in errors and len(target.load()[0]) == 3
     score = a[0].metrics["normalized_score"]
     other = a[0].model_copy(update={"metrics": {"normalized_score": -1.5}})
     write(tmp_path / "c", [other, record("gail", "maze2d-umaze", 7)])
