@@ -1,15 +1,13 @@
 """What random actions and the demonstrator earn on a task's evaluation starts: the 0 and the 100 of every score."""
 
 import hashlib
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from envs.datasets import truth_dir, write_arrays
+from envs.datasets import UNREADABLE, truth_dir, write_arrays
 from envs.problem import Floats, Task
 from envs.rollout import Rollout, Uniform, rollout
 from envs.seeding import stream
@@ -53,7 +51,7 @@ def kept(path: Path) -> dict[str, NDArray[np.floating]] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+    except UNREADABLE:
         return None
 
 

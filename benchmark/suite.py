@@ -236,9 +236,8 @@ def settings_of(method: Method, task: Task, suite: Suite, assigned: Mapping[str,
     try:
         json.dumps(config.model_dump(), default=str, allow_nan=False)
     except ValueError as error:
-        raise UserError(
-            f"settings of {method.name}: {dict(assigned) or merged} hold a number that is not finite"
-        ) from error
+        given = f"settings of {method.name}: {dict(assigned) or merged}"
+        raise UserError(f"{given} hold a number that is not finite, which no record can: take a large one") from error
     return config.model_dump(mode="json")
 
 

@@ -15,6 +15,9 @@ from envs.physics import BatchEnv
 from envs.problem import Dataset, Floats, Policy, Trajectories
 from envs.rollout import rollout
 
+# what reading an npz raises that is not whole
+UNREADABLE = (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+
 
 def cache_dir() -> Path:
     """Where built artefacts live: ``$IRLBENCH_CACHE``, else ``results/cache`` of the checkout."""
@@ -75,14 +78,7 @@ def cached(id: str, build: Callable[[], tuple[Trajectories, Floats]]) -> Dataset
         try:
             with np.load(path, allow_pickle=False) as shown, np.load(truth, allow_pickle=False) as file:
                 return Dataset(Trajectories(shown["obs"], shown["acts"]), file["rewards"], id)
-        except (
-            OSError,
-            KeyError,
-            ValueError,
-            EOFError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ):  # absent or damaged: rebuilt, never used
+        except UNREADABLE:  # or absent: rebuilt, never used
             trajectories, rewards = build()
             write_arrays(truth, rewards=rewards)
             write_arrays(path, obs=trajectories.obs, acts=trajectories.acts)

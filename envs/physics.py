@@ -16,6 +16,11 @@ States = NDArray[np.float64]
 def checked(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """The values, if they are finite and of that shape.
 
+    Args:
+        name: what they are, for the message.
+        values: floats.
+        shape: which they must have.
+
     Raises:
         ValueError: says which of both they are not.
     """

@@ -193,6 +193,26 @@ def test_the_protocol_tells_of_the_longer_studies_what_they_hold() -> None:
     assert new == {name for name in ran if not name.endswith("-corner.json")}
 
 
+def test_the_protocol_tells_how_far_agents_on_the_true_reward_vary() -> None:
+    page, records = (ROOT / "docs/protocol.md").read_text(encoding="utf-8"), Store(ROOT / "results/reference").load()[0]
+    told = []
+    for task, title in (("maze2d-umaze", "U-Maze"), ("maze2d-large", "Large")):
+        ends = {
+            (r.method, r.seed): (r.metrics["return_seen"] + r.metrics["return_unseen"]) / 2
+            for r in records
+            if (r.suite, r.task) == ("paper", task) and r.method in ("random", "expert")
+        }
+        scores = [
+            100
+            * (r.metrics["reoptimised_reference"] - ends["random", r.seed])
+            / (ends["expert", r.seed] - ends["random", r.seed])
+            for r in records
+            if (r.suite, r.task) == ("paper-reoptimise", task) and "reoptimised_reference" in r.metrics
+        ]
+        told.append(f"{min(scores):.0f} to {max(scores):.0f} on {title}")
+    assert ", ".join(told) in " ".join(page.split())
+
+
 def test_default_demonstrations_are_the_most_before_bc_saturates_in_the_table_of_its_records() -> None:
     path = ROOT / "results" / "reference" / "bc-by-demonstrations.csv"
     means = pd.read_csv(path).groupby(["task", "demonstrations"])["score_unseen"].mean().round().astype(int)
