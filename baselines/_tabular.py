@@ -58,7 +58,7 @@ class Graph:
             total += now
         return total
 
-    def infer(self, expert: Array, start: Array, penalty: float, iterations: int) -> Array:
+    def infer(self, expert: Array, start: Array, penalty: float, iterations: int) -> tuple[Array, int]:
         """The reward of greatest likelihood, less ``penalty / 2`` times its squared norm.
 
         Args:
@@ -66,6 +66,9 @@ class Graph:
             start: probability of each node to be the first.
             penalty: >= 0; above 0 the reward is unique.
             iterations: of L-BFGS, at most.
+
+        Returns:
+            the reward ``[nodes]``, and the iterations made.
 
         Source: Ziebart et al. 2008, eq. 5: its gradient is the difference of expert's and expected visits.
         """
@@ -75,7 +78,5 @@ class Graph:
             gradient = self.visits(reward, start, values) - expert + penalty * reward
             return float(start @ values[0] - expert @ reward + penalty / 2 * reward @ reward), gradient
 
-        found: Array = minimize(
-            loss, np.zeros(self.nodes), jac=True, method="L-BFGS-B", options={"maxiter": iterations}
-        ).x
-        return found
+        found = minimize(loss, np.zeros(self.nodes), jac=True, method="L-BFGS-B", options={"maxiter": iterations})
+        return found.x, int(found.nit)

@@ -180,7 +180,7 @@ def fit(problem: Problem, config: TabularConfig, rng: np.random.Generator) -> Le
     demos = by_cell(problem.demos)[:, : horizon + 1]
     expert = np.bincount(demos.ravel(), minlength=count) / len(demos)
     start = np.bincount(demos[:, 0], minlength=count) / len(demos)
-    table = graph.infer(expert, start, config.penalty, config.iterations)
+    table, made = graph.infer(expert, start, config.penalty, config.iterations)
     values = graph.values(table)
 
     reward = CellReward(shape, config.cell, count)
@@ -204,9 +204,9 @@ def fit(problem: Problem, config: TabularConfig, rng: np.random.Generator) -> Le
         best = [graph.target[a + ahead[a:b].argmax()] for a, b in pairwise(first)]
         policy.following[t] = torch.as_tensor(np.array(best))
     imitate_steps(policy, problem.base, config)
-    curve = [{"gradient_steps": config.iterations, "distance_of_visits": 0.0}]
+    curve = [{"gradient_steps": made, "distance_of_visits": 0.0}]
     curve[0]["distance_of_visits"] = float(np.abs(graph.visits(table, start, values) - expert).sum() / (horizon + 1))
-    return Learned(policy.eval(), reward.eval(), "raw", curve, config.iterations + config.updates)
+    return Learned(policy.eval(), reward.eval(), "raw", curve, made + config.updates)
 
 
 METHOD = Method(

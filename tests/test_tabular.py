@@ -25,7 +25,8 @@ def test_two_nodes_by_hand() -> None:
     np.testing.assert_allclose(values[0], [0.5 + np.log(np.exp(0.5) + np.exp(2)), 4.0])
     q = 1 / (1 + np.exp(1.5))
     np.testing.assert_allclose(graph.visits(reward, start, values), [1 + q, 1 - q])
-    found = graph.infer(np.array([1.2, 0.8]), start, penalty=1e-9, iterations=100)
+    found, made = graph.infer(np.array([1.2, 0.8]), start, penalty=1e-9, iterations=100)
+    assert 1 <= made < 100  # those that it took, not those allowed
     assert found[1] - found[0] == pytest.approx(np.log(4), abs=1e-4)
 
 
