@@ -147,7 +147,8 @@ def keep(
 ) -> None:
     """Copy a suite's records, and what figures show of the first and worst run of each cell, over its older ones.
 
-    A run that it shares with another suite is kept under its name, but for another's plain runs if it is a sweep.
+    Those that were made by other settings or code than stand here go; runs of it that only the folder holds stay. A run
+    that it shares with another suite is kept under its name, but for another's plain runs if it is a sweep.
     """
     from reports import artefacts
     from results.store import Store
@@ -161,10 +162,13 @@ def keep(
     records = [r.model_copy(update={"suite": names.get(r.id, r.suite)}) for r in found]
     into.mkdir(parents=True, exist_ok=True)
     ids, places = {r.id for r in records}, {_place(r) for r in records}
-    for old in there:  # made by other code or settings
-        if old.id not in ids | plain and (old.suite == name or _place(old) in places):
-            Store(into).path(old.id).unlink()
-            shutil.rmtree(Store(into).folder(old.id), ignore_errors=True)
+    valid = runs_of(suite, there, kept=True)[1].keys()
+    gone = [
+        r for r in there if r.id not in ids | plain and (_place(r) in places or (r.suite == name and r.id not in valid))
+    ]
+    for old in gone:
+        Store(into).path(old.id).unlink()
+        shutil.rmtree(Store(into).folder(old.id), ignore_errors=True)
     for record in records:
         Store(into).commit(record)
     sizes: dict[str, int] = {}
@@ -174,7 +178,8 @@ def keep(
             if record.status == "ok":
                 drawn.setdefault((record.suite, record.method, record.task, record.variant), record.id)
         sizes |= {id: artefacts.thin(store.folder(id), into / id) for id in drawn.values()}
-    print(f"{len(records)} records and {sum(sizes.values()) / 1e6:.1f} MB of artefacts of {len(sizes)} runs in {into}")
+    size = sum(sizes.values()) / 1e6
+    print(f"{into}: {len(records)} records, {size:.1f} MB of artefacts of {len(sizes)} runs; {len(gone)} older gone")
 
 
 @app.command()

@@ -97,11 +97,12 @@ def test_runs_of_more_seeds_than_the_suites_own_are_reported_and_kept(desk: Desk
     counts = {row["method"]: (row["expected"], row["ok"]) for row in rows}
     assert counts == {"expert": ("1", "1"), "random": ("2", "2")}  # none of expert, seed 1, which nobody asked for
     assert desk.do("keep", *words, "--into", str(tmp_path / "kept"))[0] == 0
-    assert sorted((r.method, r.seed) for r in Store(tmp_path / "kept").load()[0]) == [
-        ("expert", 0),
-        ("random", 0),
-        ("random", 1),
-    ]
+    kept = [("expert", 0), ("random", 0), ("random", 1)]
+    assert sorted((r.method, r.seed) for r in Store(tmp_path / "kept").load()[0]) == kept
+    again = str(tmp_path / "again")  # elsewhere one of them is run alone, and kept beside the others
+    assert desk.do("run", str(desk.suite), "--results", again, "--no-report", "--method", "random")[0] == 0
+    assert "0 older gone" in desk.do("keep", words[0], "--results", again, "--into", str(tmp_path / "kept"))[1]
+    assert sorted((r.method, r.seed) for r in Store(tmp_path / "kept").load()[0]) == kept
 
 
 def test_methods_that_the_suite_does_not_name_stay_in_reports(desk: Desk, tmp_path: Path) -> None:
