@@ -86,7 +86,7 @@ class Finding:
 
     @property
     def _gap(self) -> str:
-        return f"{number(self.gap, self.metric)} {bounds(self.interval, self.metric)}"
+        return f"{number(self.gap, self.metric)} {bounds(self.interval, self.metric)}".rstrip()
 
     @property
     def brief(self) -> str:
