@@ -238,7 +238,7 @@ def test_every_value_to_search_is_one_that_its_method_takes() -> None:
 def test_suites_run_with_what_their_own_studies_chose() -> None:
     """Studies at more steps than quick's are made alike, in both rounds, and suites that name them obey them."""
     posed = load_suite("more-steps")[1]
-    for name in ("five-minutes", "more-steps"):
+    for name in ("five-minutes", "long", "more-steps", "rival-steps"):
         suite = load_suite(name)[1]
         assert suite.studies is not None
         found = [json.loads(path.read_text()) for path in sorted(suite.studies.glob("*.json"))]
