@@ -18,6 +18,8 @@ KNOWN: dict[str, tuple[str, str]] = {
     "diffusion-irl-mmd-gaussian": ("#0072B2", "d"),
     "diffusion-irl-mmd-matern": ("#56B4E9", ">"),
     "diffusion-irl-value": ("#882255", "h"),
+    "diffusion-irl-support": ("#CC6677", "h"),
+    "value-regression": ("#997700", "d"),
     "diffusion-bc": ("#AA4499", "8"),
     "diffusion-irl-likelihood": ("#4477AA", "*"),
     "relative-reward": ("#DDCC77", "^"),
@@ -36,7 +38,7 @@ KNOWN: dict[str, tuple[str, str]] = {
     "random": ("#adadad", "X"),
 }
 # for methods without a fixed colour: Paul Tol's muted scheme, less what is too near to the above
-OTHERS = ("#AA4466", "#997700", "#BB5566", "#004488")
+OTHERS = ("#AA4466", "#BB5566", "#004488")
 OTHER_MARKERS = "h8*HpdD"
 HOUSE = Path(__file__).parent / "house.mplstyle"
 
@@ -48,7 +50,7 @@ def look(method: str) -> tuple[str, str]:
     return KNOWN.get(method, (OTHERS[one % len(OTHERS)], OTHER_MARKERS[other % len(OTHER_MARKERS)]))
 
 
-def short(title: str, most: int = 30) -> str:
+def short(title: str, most: int = 31) -> str:
     """A title that fits into a legend."""
     return title if len(title) <= most else title[: most - 1] + "…"
 

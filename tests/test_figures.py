@@ -8,11 +8,13 @@ import pytest
 from made_up import TASKS, record
 
 from benchmark import report_commands
+from benchmark.options import REFERENCE
 from envs.maze2d import LARGE_TASK, distances, goal_cell
 from reports import artefacts, gallery, mazes, studies, style
 from reports.analysis import Facts
 from reports.frame import gather
 from results.schema import METRICS, Record
+from results.store import Store
 
 
 def test_free_places_are_the_layouts() -> None:
@@ -49,10 +51,13 @@ def test_what_was_kept_is_kept_again_as_it_is(tmp_path: Path) -> None:
 
 
 def test_looks_are_fixed_and_distinct() -> None:
+    """Of the reference's methods; others have what a hash of their names picks."""
+    reference = Store(Path(__file__).parents[1] / REFERENCE)
     assert style.look("gail") == style.KNOWN["gail"]
     assert style.look("a-new-method") == style.look("a-new-method")
     assert len({colour for colour, _ in style.KNOWN.values()}) == len(style.KNOWN)
     assert not {c for c, _ in style.KNOWN.values()} & set(style.OTHERS)
+    assert {r.method for r in reference.load()[0]} == style.KNOWN.keys()
 
 
 def test_a_run_that_another_suite_has_left_stands_in_the_sweep() -> None:
