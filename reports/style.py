@@ -37,8 +37,8 @@ KNOWN: dict[str, tuple[str, str]] = {
     "unguided-diffuser": ("#858585", "P"),
     "random": ("#adadad", "X"),
 }
-# for methods without a fixed colour: Paul Tol's muted scheme, less what is too near to the above
-OTHERS = ("#AA4466", "#BB5566", "#004488")
+# for methods without a fixed colour: of Paul Tol's schemes what is not too near to the above
+OTHERS = ("#AA4466", "#225555", "#004488")
 OTHER_MARKERS = "h8*HpdD"
 HOUSE = Path(__file__).parent / "house.mplstyle"
 
