@@ -15,7 +15,7 @@ from torch.nn import functional
 from envs.problem import Floats, Problem
 from methods.base import Config, Learned, Method
 from methods.diffuser import Diffuser, Watch, ascent, cosine_alpha_bars
-from methods.divergence import keep_some
+from methods.divergence import descend, keep_some
 from methods.imitation import Imitating, imitated
 from methods.planner import Planner, Planning
 from methods.policies import mlp
@@ -137,13 +137,9 @@ def fit(problem: Problem, config: Relative, rng: np.random.Generator) -> Learned
         x0 = torch.cat([codec.encode(*sampler.draw(c.batch // 2)) for sampler in samplers])
         t = torch.as_tensor(rng.integers(base.steps, size=len(x0)), device=x0.device)
         noise = torch.as_tensor(rng.standard_normal(x0.shape, np.float32), device=x0.device)
-        loss = mismatch(reward, base, expert, x0, t, noise)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        keep_some(curve, update, c.updates, "mismatch", loss.item(), f"lower learning_rate ({c.learning_rate:g})")
-        problem.progress((update + 1) / c.updates, {"mismatch": loss.item()})
+        loss = descend(mismatch(reward, base, expert, x0, t, noise), optimiser, schedule)
+        keep_some(curve, update, c.updates, "mismatch", loss, f"lower learning_rate ({c.learning_rate:g})")
+        problem.progress((update + 1) / c.updates, {"mismatch": loss})
     reward.eval()
     planner = Planner.of(config.planning, base, reward)
     stepwise = StepwisePlanner(**planner.arguments)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from envs.problem import Problem
 from methods.base import Config, RewardPart
-from methods.divergence import keep_some
+from methods.divergence import descend, keep_some
 from methods.policies import mlp
 
 
@@ -101,9 +101,6 @@ def fit_ratio(problem: Problem, config: Ratio, rng: np.random.Generator) -> tupl
         logit = reward.logit(x.requires_grad_(), share)
         (slope,) = torch.autograd.grad(logit.sum(), x, create_graph=True)
         fit_loss = functional.binary_cross_entropy_with_logits(logit, labels)
-        optimiser.zero_grad(set_to_none=True)
-        (fit_loss + config.penalty * slope.square().sum(-1).mean()).backward()
-        optimiser.step()
-        schedule.step()
+        descend(fit_loss + config.penalty * slope.square().sum(-1).mean(), optimiser, schedule)
         keep_some(curve, update, config.updates, "classifier_loss", fit_loss.item(), remedy)
     return reward.eval(), curve

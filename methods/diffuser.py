@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Part
+from methods.divergence import descend
 from methods.policies import waves
 from methods.unet import TemporalUNet
 from methods.windows import Codec
@@ -144,11 +145,7 @@ class Diffuser(Part):
         noise = torch.as_tensor(rng.standard_normal(x0.shape, np.float32), device=x0.device)
         with torch.autocast(x0.device.type, torch.bfloat16, enabled=half):
             loss = self.loss(x0, t, noise)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        return loss.item()
+        return descend(loss, optimiser, schedule)
 
     def posterior_mean(self, x0: Tensor, x: Tensor, t: int) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7); t counts from 0, where it is x_0."""

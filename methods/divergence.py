@@ -1,6 +1,8 @@
-"""Training that went wrong: a loss that left the finite or rose tenfold."""
+"""A step of training, and training that went wrong: a loss that left the finite or rose tenfold."""
 
 import math
+
+import torch
 
 # a loss 10 times the largest of the first 10 ends the run; until these are known, for batches differ, one 100 times
 # the largest so far. Losses of values may well rise
@@ -40,3 +42,15 @@ def keep_some(curve: list[dict[str, float]], update: int, updates: int, name: st
     """As :func:`keep`, for every :data:`EVERY`-th and the last of ``updates`` updates, counted from 0."""
     if update % EVERY == 0 or update == updates - 1:
         keep(curve, {"gradient_steps": update + 1, name: loss}, name, remedy)
+
+
+def descend(
+    loss: torch.Tensor, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler | None = None
+) -> float:
+    """One step of an optimiser, and of its schedule, down the slope of a scalar loss; returns the loss before it."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    if schedule is not None:
+        schedule.step()
+    return loss.item()

@@ -7,16 +7,16 @@ them are negatives too: the ratio is then one to a smoothed density, whose suppo
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from pydantic import Field
 
 from envs.problem import Problem, Trajectories
-from methods.base import Config, Learned
+from methods.base import Config
 from methods.density_ratio import RatioReward, fit_ratio
-from methods.value import fit_value
 from methods.value_irl import METHODS as VALUE_METHODS
-from methods.value_irl import ValueIRL, known, planned
+from methods.value_irl import ValueIRL, fit
 
 
 class Support(Config):
@@ -72,30 +72,11 @@ def fit_supported(
     return fit_ratio(told, config.ratio, rng)
 
 
-def fit(problem: Problem, config: SupportIRL, rng: np.random.Generator) -> Learned:
-    """Learns the reward against smoothed base data; value and policy are those of the fix, on the data themselves.
-
-    Args:
-        problem: its demonstrations and base data.
-        config: settings.
-        rng: decides all draws.
-
-    Raises:
-        Diverged: a loss left all bounds.
-    """
-    reward, curve = fit_supported(problem, config, rng)
-    problem.progress(0.2, {})
-    value = fit_value(known(problem, config.demonstrated), reward, config.value, rng, problem.checkpoint, curve)
-    problem.progress(0.4, {})
-    policy = planned(problem, reward, value, config, rng, curve)
-    return Learned(policy, reward, "raw", curve, config.ratio.updates + config.value.updates + config.tuning.updates)
-
-
 METHOD = replace(
     VALUE_METHODS[0],
     name="diffusion-irl-support",
     title="Diffusion-IRL + value + support",
     source="this project; after Sugiyama et al. 2012, ch. 4 (the ratio) and diffusion-irl-value",
-    fit=fit,
+    fit=partial(fit, learn=fit_supported),
     config=SupportIRL,
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 from envs.checkpoint import Checkpoint
 from envs.problem import Floats, Trajectories
 from methods.base import Config, Part, RewardPart
-from methods.divergence import keep_some
+from methods.divergence import descend, keep_some
 from methods.graph_value import graph_values
 from methods.policies import mlp
 from methods.windows import WindowSampler
@@ -156,10 +156,5 @@ def fit_value(
     remedy = f"lower value.learning_rate ({config.learning_rate:g})"
     kept = {"net": value, "target": target, "optimiser": optimiser, "schedule": schedule, "curve": curve}
     for update in (checkpoint or Checkpoint()).loop("value", config.updates, **kept):
-        found = loss()
-        optimiser.zero_grad(set_to_none=True)
-        found.backward()
-        optimiser.step()
-        schedule.step()
-        keep_some(curve, update, config.updates, "value_loss", found.item(), remedy)
+        keep_some(curve, update, config.updates, "value_loss", descend(loss(), optimiser, schedule), remedy)
     return value.eval()

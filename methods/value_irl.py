@@ -24,7 +24,7 @@ from methods.base import Config, Learned, Method, PolicyPart, RewardPart
 from methods.controls import GivenReward, privileged
 from methods.density_ratio import Ratio, fit_ratio
 from methods.diffuser import Diffuser
-from methods.divergence import keep_some
+from methods.divergence import descend, keep_some
 from methods.planner import Planner, Planning
 from methods.policies import MLPPolicy
 from methods.pretraining import BASE_MODELS, TOY, BaseModel, base_model
@@ -218,7 +218,7 @@ def regressed(
     policy = MLPPolicy(obs=obs.shape[-1], low=space.low.tolist(), high=space.high.tolist(), squash="clip")
     policy.mean[:], policy.std[:] = value.mean, value.std
     if c.refit:
-        matter = torch.as_tensor(resampled(obs, acts, chance, rng).obs[:, 0])
+        matter = torch.tensor(resampled(obs, acts, chance, rng).obs[:, 0])
         policy.mean[:], policy.std[:] = matter.mean(0), matter.std(0).clamp(min=1e-3)
     optimiser = torch.optim.Adam(policy.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, c.updates)
@@ -226,14 +226,20 @@ def regressed(
     for update in problem.checkpoint.loop("tuning", c.updates, **kept):
         chosen = torch.as_tensor(rng.choice(c.pool, c.batch, p=chance))
         raw = policy.net(policy.normalise(obs[chosen, 0]))  # before the limits, where its gradient would end
-        loss = (raw - acts[chosen, 0]).square().mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        keep_some(curve, update, c.updates, "regression_loss", loss.item(), "lower the learning rate of ratio or value")
-        problem.progress(0.4 + 0.6 * (update + 1) / c.updates, {"loss": loss.item()})
+        loss = descend((raw - acts[chosen, 0]).square().mean(), optimiser, schedule)
+        keep_some(curve, update, c.updates, "regression_loss", loss, "lower the learning rate of ratio or value")
+        problem.progress(0.4 + 0.6 * (update + 1) / c.updates, {"loss": loss})
     return policy
+
+
+def by_ratio(problem: Problem, config: ValueIRL, rng: np.random.Generator) -> tuple[RewardPart, Curve]:
+    """The density ratio of demonstrations to base data."""
+    return fit_ratio(problem, config.ratio, rng)
+
+
+def given(problem: Problem, config: ValueIRL, rng: np.random.Generator) -> tuple[RewardPart, Curve]:
+    """The true reward in place of a learnt one: the ceiling of the recipe."""
+    return GivenReward(privileged(problem).observed_reward), []
 
 
 def fit(
@@ -241,7 +247,7 @@ def fit(
     config: ValueIRL,
     rng: np.random.Generator,
     act: Callable[[Problem, RewardPart, Value, ValueIRL, np.random.Generator, Curve], PolicyPart] = planned,
-    oracle: bool = False,
+    learn: Callable[[Problem, Any, np.random.Generator], tuple[RewardPart, Curve]] = by_ratio,
 ) -> Learned:
     """Learns the reward from demonstrations and base data; the policy acts on the same reward that is scored.
 
@@ -250,17 +256,12 @@ def fit(
         config: settings.
         rng: decides all draws.
         act: how reward and value become a policy.
-        oracle: take the true reward in place of a learnt one: the ceiling of the recipe.
+        learn: gives the reward, and a curve of its loss.
 
     Raises:
         Diverged: a loss left all bounds.
     """
-    reward: RewardPart
-    curve: Curve = []
-    if oracle:
-        reward = GivenReward(privileged(problem).observed_reward)
-    else:
-        reward, curve = fit_ratio(problem, config.ratio, rng)
+    reward, curve = learn(problem, config, rng)
     problem.progress(0.2, {})
     value = fit_value(known(problem, config.demonstrated), reward, config.value, rng, problem.checkpoint, curve)
     problem.progress(0.4, {})
@@ -315,7 +316,7 @@ _METHOD = Method(
 METHODS = [
     _METHOD,
     replace(
-        _METHOD, name="oracle-value", title="Diffuser + value, true reward", fit=partial(fit, oracle=True), control=True
+        _METHOD, name="oracle-value", title="Diffuser + value, true reward", fit=partial(fit, learn=given), control=True
     ),
     replace(_METHOD, name="value-regression", title="Value, no diffusion", fit=partial(fit, act=regressed)),
 ]
