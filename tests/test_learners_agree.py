@@ -1,7 +1,5 @@
 """Minutes each: our learners against the libraries', on one task, over the same seeds."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -12,15 +10,15 @@ from imitation.util.networks import RunningNorm
 from scipy.stats import t as student
 from stable_baselines3 import PPO
 from stable_baselines3 import SAC as TheirSAC
-from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from baselines import airl, gail
 from baselines._imitation import Batches, Silent
 from baselines._online import OffPolicyConfig, moments, optimise
+from benchmark.perf.returns import Rewarded, TheirPolicy
 from benchmark.pose import pose
 from benchmark.references import true_returns
 from envs.maze2d import UMAZE_TASK as TASK
-from envs.problem import Floats, Problem
+from envs.problem import Policy, Problem
 from envs.rollout import rollout
 from envs.vecenv import MeteredVecEnv
 from methods.base import RewardPart
@@ -33,15 +31,8 @@ def problem(seed: int, budget: int) -> Problem:
     return pose(TASK, seed, 10, budget, 0, False, lambda fraction, values: None).problem
 
 
-def score(act: Callable[[Floats], Floats]) -> float:
-    class Acting:
-        def begin(self, n: int) -> None:
-            pass
-
-        def __call__(self, obs: Floats, rng: np.random.Generator) -> Floats:
-            return act(obs)
-
-    run = rollout(TASK.make_env(len(TASK.seen_starts)), Acting(), TASK.seen_starts, np.random.default_rng(0))
+def score(policy: Policy) -> float:
+    run = rollout(TASK.make_env(len(TASK.seen_starts)), policy, TASK.seen_starts, np.random.default_rng(0))
     return float(true_returns(TASK, run).mean())
 
 
@@ -92,7 +83,7 @@ def scripts_own(seed: int, trainer_class: type, net_class: type) -> float:
         custom_logger=Silent(),
     )
     trainer.train(BUDGET)
-    return score(lambda obs: learner.predict(obs, deterministic=True)[0])
+    return score(TheirPolicy(learner.policy))
 
 
 @pytest.mark.parametrize(
@@ -107,8 +98,7 @@ def test_stock_settings_reproduce_imitations_script(method, trainer_class, net_c
     pairs = []
     for seed in SEEDS:
         learned = method.fit(problem(seed, BUDGET), method.config(**STOCK, **OURS, **own), np.random.default_rng(seed))
-        ours = score(lambda obs, learned=learned: learned.policy(obs, np.random.default_rng(0)))
-        pairs.append((ours, scripts_own(seed, trainer_class, net_class)))
+        pairs.append((score(learned.policy), scripts_own(seed, trainer_class, net_class)))
     low, high = interval(pairs)
     assert low <= 0 <= high, pairs
 
@@ -121,25 +111,6 @@ class Distance(RewardPart):
         return value
 
 
-class Rewarded(VecEnvWrapper):
-    """Gives each step its true reward."""
-
-    def reset(self) -> Floats:
-        self._obs = self.venv.reset()
-        return self._obs
-
-    def step_async(self, actions: Floats) -> None:
-        self._acts = actions
-        self.venv.step_async(actions)
-
-    def step_wait(self):  # type: ignore[no-untyped-def]
-        obs, _, over, infos = self.venv.step_wait()
-        after = np.stack([info.get("terminal_observation", x) for info, x in zip(infos, obs, strict=True)])
-        gained = Distance()(*map(torch.as_tensor, (self._obs, self._acts, after))).numpy()
-        self._obs = obs
-        return obs, gained, over, infos
-
-
 def test_our_soft_actor_critic_returns_what_stable_baselines3s_does() -> None:
     steps, pairs = 16_000, []
     config = OffPolicyConfig(steps_per_update=8, entropy_weight=None, lr=3e-4, batch=256)
@@ -147,10 +118,9 @@ def test_our_soft_actor_critic_returns_what_stable_baselines3s_does() -> None:
         posed = problem(seed, 2 * steps)
         rng = np.random.default_rng(seed)
         sac, _ = optimise(posed.make_env(16, rng), Distance(), moments(posed), posed.discount, config, steps, rng)
-        policy = sac.policy()
         theirs = TheirSAC(
             "MlpPolicy",
-            Rewarded(MeteredVecEnv(posed.make_env(16, rng))),
+            Rewarded(MeteredVecEnv(posed.make_env(16, rng)), Distance()),
             policy_kwargs={"net_arch": [64, 64]},
             train_freq=1,
             gradient_steps=2,
@@ -158,8 +128,5 @@ def test_our_soft_actor_critic_returns_what_stable_baselines3s_does() -> None:
             seed=seed,
         )
         theirs.learn(steps)
-        pairs.append((
-            score(lambda obs, policy=policy: policy(obs, np.random.default_rng(0))),
-            score(lambda obs, theirs=theirs: theirs.predict(obs, deterministic=True)[0]),
-        ))  # fmt: skip
+        pairs.append((score(sac.policy()), score(TheirPolicy(theirs.policy))))
     assert interval(pairs)[1] >= 0, pairs  # not worse

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmark import cli, perf
+from benchmark.perf import returns
 from methods.graphs import captured
 
 MODULE = """
@@ -67,3 +68,10 @@ def test_without_a_gpu_nothing_is_measured_on_one_and_nothing_is_recorded(monkey
 
 def test_help_names_every_measurement() -> None:
     assert ", ".join(perf.names()) == cli.PERF
+
+
+def test_the_time_until_a_return_lies_between_the_policies_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(returns, "earned", lambda policy: policy)
+    shown = [(1.0, 0, -50.0), (2.0, 0, 1000.0), (3.0, 0, 900.0), (4.0, 0, 3000.0), (5.0, 0, 100.0)]
+    assert returns.until(shown) == 3.5  # 2,000 half way between the best so far, 1,000, and 3,000
+    assert returns.until(shown[:3]) == 3.0  # never: no less than this
