@@ -91,7 +91,7 @@ SEARCH: dict[str, list[Any]] = {
     "learning_rate": [3e-4, 1e-3, 3e-3],
     "l2": [0.0, 1e-5, 1e-4, 1e-3],
     "batch": [64, 128, 256],
-    "updates": [2500, 10_000],
+    "updates": [2500, 10_000, 40_000],
 }
 
 METHOD = Method(
