@@ -43,9 +43,10 @@ METHOD = Method(
     tuned=tuned("diffusion-bc", TUNED),
     search={
         "share": [0.25, 0.5, 1.0],
-        "updates": [300, 1000, 2000],  # few demonstrations are soon known by heart
+        "updates": [300, 1000, 2000, 10_000],  # few demonstrations are soon known by heart
         "learning_rate": [1e-4, 3e-4, 1e-3],
         "planning.temperature": [0.0, 0.5, 1.0],
+        "planning.execute": [1, 2, 4],
     },
     smoke={"base": TOY.model_dump(), "updates": 5, "batch": 16},
     recovers_reward=False,
