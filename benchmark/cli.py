@@ -252,7 +252,7 @@ def check(method: Annotated[str, typer.Argument(help="Name, or package.module:NA
     raise typer.Exit(1 if failed else 0)
 
 
-PERF = "envs, gpu, gradient, harness, learner, metrics, planning, report"
+PERF = "envs, gpu, gradient, harness, learner, metrics, planning, report, returns"
 
 
 @app.command()
