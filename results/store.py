@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,14 +78,12 @@ class Store:
         Raises:
             StoreError: it cannot.
         """
-        probe = self.root / f".probe-{os.getpid()}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             for inner in (WORK, LOCKS):
                 if (self.root / inner).is_symlink():
                     raise StoreError(f"{self.root / inner} is a link, which could lead anywhere: remove it")
-            probe.touch()
-            probe.unlink()
+            tempfile.TemporaryFile(dir=self.root).close()  # of no name, so that no kill leaves it behind
             self._clear()
         except OSError as error:
             raise StoreError(
