@@ -174,20 +174,6 @@ def test_the_protocol_tells_of_the_studies_what_they_hold() -> None:
     assert f"In {repeated} studies settings were drawn once more" in page
 
 
-def test_the_protocol_counts_how_studies_ended() -> None:
-    page = " ".join((ROOT / "docs" / "protocol.md").read_text(encoding="utf-8").split())
-    studies, again, ends = [json.loads(path.read_text()) for path in FOLDER.glob("*.json")], 0, Counter[str]()
-    for study in studies:
-        trials = study["trials"]
-        first, drawn = trials[0]["settings"], [json.dumps(trial["settings"]) for trial in trials]
-        best = min((trial for trial in trials if trial["value"] is not None), key=lambda trial: trial["value"])
-        again += len({*drawn}) < len(drawn)
-        ends["none" if best["settings"] == first else "back" if study["chosen"] == first else "new"] += 1
-    assert f"In {ends['none']} of {len(studies)} studies no trial beat the first one" in page
-    assert f"in {ends['back']} the second round went back to it, in {ends['new']} the settings are new" in page
-    assert f"In {again} studies settings were drawn once more" in page
-
-
 def test_the_protocol_tells_of_the_longer_studies_what_they_hold() -> None:
     """The thesis' method's are as long as the costliest rival's, rivals' as what their ten trials left of it."""
     page = " ".join((ROOT / "docs" / "protocol.md").read_text(encoding="utf-8").split())
@@ -205,8 +191,8 @@ def test_the_protocol_tells_of_the_longer_studies_what_they_hold() -> None:
         counts[not rival].append(len(spent))
         begun = sum(spent) + (cost[name] - spent[-1]) * rival  # of a rival's few trials the last goes far over
         assert begun < 1.02 * most and sum(spent) + cost[name] * rival > 0.99 * most
-        assert all(study[key] == before[key] for key in ("criterion", "seeds", "step_budget", "demos", "base_seed"))
-        assert all(set(map(str, study["search"][key])) >= set(map(str, of)) for key, of in before["search"].items())
+        shared = ("criterion", "seeds", "step_budget", "demos", "base_seed", "search")
+        assert all(study[key] == before[key] for key in shared)
         assert study["confirmation"]["seeds"] == before["confirmation"]["seeds"]
         assert study["trials"][0]["settings"] == before["chosen"]
     assert f"{min(counts[True])} to {max(counts[True])} trials, all" in page
